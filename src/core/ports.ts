@@ -1,0 +1,220 @@
+/**
+ * The ports of the issuer and the values that pass through them. Attestors,
+ * signers, stores, doors and observers depend on this file; it depends on none
+ * of them.
+ */
+import type { KeyObject } from 'node:crypto';
+import type { ErrorCode } from './errors.ts';
+
+/** Seconds since 1970-01-01T00:00:00Z, a whole number (NumericDate, RFC 7519 section 2). */
+export type EpochSeconds = number;
+
+/** JWS algorithms that Mintmark signs with (RFC 7518 section 3.1, RFC 8037). */
+export const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'] as const;
+export type Algorithm = (typeof ALGORITHMS)[number];
+
+export interface Clock {
+  /** Wall time. */
+  now(): EpochSeconds;
+  /** Seconds that really went by since some fixed moment; never jumps. */
+  elapsed(): number;
+}
+
+// ── who is calling ──────────────────────────────────────────────────────────
+
+/** The other end of an accepted UNIX connection, as the kernel states it. */
+export interface UnixPeer {
+  readonly kind: 'unix';
+  /** Process id in our own namespace; 0 is "unknown" (the peer lives outside of it). */
+  readonly pid: number;
+  /** Effective uid and gid when the peer connected (SO_PEERCRED). */
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups when the peer connected (SO_PEERGROUPS). */
+  readonly supplementaryGids: readonly number[];
+  /** The peer's own /proc directory, held open: `/proc/self/fd/N`. Absent where pid is 0. */
+  readonly proc: string | undefined;
+  /** Throws `peer_changed` unless the process still lives with the credentials it connected with. */
+  assertSame(): void;
+}
+
+/** A later door adds its own kind here (a bearer of a Kubernetes token, a TLS certificate …). */
+export type Peer = UnixPeer;
+
+/** `type:key:value`, for example `unix:uid:1000` (the SPIFFE community's form). */
+export type Selector = string;
+
+/** A selector without its value, for example `unix:uid`. */
+export type SelectorKind = string;
+
+/** Single-valued facts for templates: `unix.uid` → `1000`. */
+export type Facts = Readonly<Record<string, string>>;
+
+/** What was proven of a caller. What could not be proven is absent, with the reason in `unproven`. */
+export type Workload = {
+  readonly selectors: ReadonlySet<Selector>;
+  readonly facts: Facts;
+  /** Selector kind → why it is missing, for example `unix:sha256` → `unsupported_filesystem`. */
+  readonly unproven: Readonly<Record<SelectorKind, string>>;
+};
+
+export interface Attestor {
+  /** The selector kinds it can prove. */
+  readonly kinds: readonly SelectorKind[];
+  /**
+   * Proves what it can of the peer, at least the `wanted` kinds (costly ones,
+   * such as a hash of the executable, only when wanted). Called for each request.
+   * Throws `peer_unproven` or `peer_changed`; `temporarily_unavailable` on a timeout.
+   */
+  attest(peer: Peer, wanted: ReadonlySet<SelectorKind>): Promise<Workload>;
+  /** Checks again just before the answer that the peer is still the one attested; throws `peer_changed`. */
+  confirm(peer: Peer, workload: Workload): void;
+  close(): Promise<void>;
+}
+
+// ── what is asked and decided ───────────────────────────────────────────────
+
+export type TokenRequest = {
+  /** One audience; more only where a rule permits it. Never empty. */
+  readonly audience: readonly string[];
+  /** Life asked for, in seconds; the rule's own where absent. */
+  readonly ttlSeconds?: number | undefined;
+  /** The caller asks for AWS principal tags. */
+  readonly principalTags?: boolean | undefined;
+  /** Facts and claims that the door's configuration (never the caller) adds. */
+  readonly facts?: Facts | undefined;
+  readonly claims?: ClaimSet | undefined;
+};
+
+export type ClaimSet = Readonly<Record<string, unknown>>;
+
+/** A rule that did not match, and how far it was from it. */
+export type NearRule = {
+  readonly rule: string;
+  readonly holds: readonly Selector[];
+  readonly fails: readonly { readonly selector: Selector; readonly instead: string }[];
+  readonly allowsAudience: boolean;
+};
+
+export type Allowed = {
+  readonly allowed: true;
+  readonly rule: string;
+  readonly subject: string;
+  readonly audience: readonly string[];
+  readonly claims: ClaimSet;
+  readonly ttlSeconds: number;
+  readonly algorithm: Algorithm;
+};
+
+export type Refused = {
+  readonly allowed: false;
+  readonly code: Extract<ErrorCode, 'access_denied' | 'invalid_target' | 'invalid_request'>;
+  /** One line for people: what kept the request from being granted. */
+  readonly reason: string;
+  /** Nearest first. `shown` are those whose owner lets the caller see them. */
+  readonly nearest: readonly NearRule[];
+  readonly shown: readonly NearRule[];
+};
+
+export type Decision = Allowed | Refused;
+
+// ── what is signed ──────────────────────────────────────────────────────────
+
+/** The claims of a token (RFC 7519 section 4.1); the seven registered ones are always there. */
+export type Claims = {
+  readonly iss: string;
+  readonly sub: string;
+  readonly aud: string | readonly string[];
+  readonly iat: EpochSeconds;
+  readonly nbf: EpochSeconds;
+  readonly exp: EpochSeconds;
+  readonly jti: string;
+} & ClaimSet;
+
+export type SignedToken = { readonly token: string; readonly keyId: string };
+
+export interface Signer {
+  /** JWS compact serialization of the claims. Throws `key_not_ready` or `temporarily_unavailable`. */
+  sign(claims: Claims, algorithm: Algorithm): Promise<SignedToken>;
+  close(): Promise<void>;
+}
+
+export type IssuedToken = SignedToken & { readonly claims: Claims; readonly rule: string };
+
+// ── keys ────────────────────────────────────────────────────────────────────
+
+/**
+ * `next` is published and does not sign; `active` signs; `retired` no longer
+ * signs and stays published until every token it signed has expired.
+ */
+export type KeyState = 'next' | 'active' | 'retired';
+
+/** A public key of the JWKS (RFC 7517 section 4, RFC 7518 section 6). */
+export type PublicJwk = Readonly<Record<string, string>>;
+
+export type KeyMaterial = {
+  /** RFC 7638 thumbprint. */
+  readonly keyId: string;
+  readonly algorithm: Algorithm;
+  /** Only kty, kid, use, alg and the public numbers. */
+  readonly publicJwk: PublicJwk;
+  readonly privateKey: KeyObject;
+};
+
+export type RingKey = KeyMaterial & {
+  readonly state: KeyState;
+  readonly publishedAt: EpochSeconds;
+  readonly activatedAt?: EpochSeconds;
+  readonly retiredAt?: EpochSeconds;
+  /** When a retired key leaves the JWKS. */
+  readonly removeAt?: EpochSeconds;
+};
+
+/** Opaque to everyone but the store that made it (a counter, a resourceVersion …). */
+export type StoreVersion = string;
+
+export type StoredBytes = { readonly bytes: Uint8Array; readonly version: StoreVersion };
+
+/**
+ * Named documents of bytes with compare-and-swap. Bytes are already sealed.
+ * A name is made of the characters `a-z0-9-`, at most 63.
+ */
+export interface KeyStore {
+  /** Undefined only where the document never existed. Throws `server_error` on corruption, `temporarily_unavailable` on a fault. */
+  read(name: string): Promise<StoredBytes | undefined>;
+  /**
+   * Replaces the document if it is still at `expected` (undefined: if there is
+   * none) and resolves once it is durable. Throws `conflict` where it is not at
+   * `expected`, `temporarily_unavailable` on a fault, after which the document
+   * is the old or the new one, never a mixture.
+   */
+  write(name: string, bytes: Uint8Array, expected: StoreVersion | undefined): Promise<StoreVersion>;
+  /** Others can write too, so it must be read again from time to time. */
+  readonly shared: boolean;
+  close(): Promise<void>;
+}
+
+// ── what is told ────────────────────────────────────────────────────────────
+
+export type Issuance = {
+  readonly door: string;
+  readonly peer: Peer | undefined;
+  readonly issued: IssuedToken;
+  readonly attestSeconds: number;
+  readonly totalSeconds: number;
+};
+
+export type Refusal = {
+  readonly door: string;
+  readonly peer: Peer | undefined;
+  readonly code: ErrorCode;
+  readonly detail: string;
+  readonly audience: readonly string[];
+  readonly cause?: unknown;
+};
+
+export interface Recorder {
+  /** The audit line of a token. Throws where it cannot be written: the token is then withheld. */
+  issued(event: Issuance): void;
+  refused(event: Refusal): void;
+}
