@@ -81,8 +81,7 @@ export type TokenRequest = {
   readonly ttlSeconds?: number | undefined;
   /** The caller asks for AWS principal tags. */
   readonly principalTags?: boolean | undefined;
-  /** Facts and claims that the door's configuration (never the caller) adds. */
-  readonly facts?: Facts | undefined;
+  /** Claims that the door's configuration (never the caller) adds; a rule's own win over them. */
   readonly claims?: ClaimSet | undefined;
 };
 
@@ -164,6 +163,8 @@ export type KeyMaterial = {
 export type RingKey = KeyMaterial & {
   readonly state: KeyState;
   readonly publishedAt: EpochSeconds;
+  /** No token that it signs lives longer than this. */
+  readonly ttlLimitSeconds: number;
   readonly activatedAt?: EpochSeconds;
   readonly retiredAt?: EpochSeconds;
   /** When a retired key leaves the JWKS. */

@@ -1,0 +1,70 @@
+import { IssuerError } from './errors.ts';
+
+export type AudienceMatch = (audience: readonly string[]) => boolean;
+
+/** Longest `aud` that relying parties take, in characters. */
+export const AUDIENCE_MAX_LENGTH = 255;
+const AUDIENCE_MAX_COUNT = 10;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
+const WILDCARDS_MAX = 4;
+
+/**
+ * The audience of a request as a list: one string, or several distinct ones.
+ * Throws `invalid_request`.
+ */
+export function parseAudience(value: unknown): readonly string[] {
+  const list: readonly unknown[] = Array.isArray(value) ? value : [value];
+  if (list.length === 0 || list.length > AUDIENCE_MAX_COUNT)
+    throw new IssuerError('invalid_request', `aud has ${list.length} values`);
+  if (!list.every(isAudience))
+    throw new IssuerError(
+      'invalid_request',
+      `aud must be a string of 1 to ${AUDIENCE_MAX_LENGTH} characters without control characters`,
+    );
+  return [...new Set(list)];
+}
+
+function isAudience(value: unknown): value is string {
+  return (
+    typeof value === 'string' &&
+    value.length > 0 &&
+    value.length <= AUDIENCE_MAX_LENGTH &&
+    !CONTROL.test(value)
+  );
+}
+
+/**
+ * Exact names, and globs where the rule gives some: `*` stands for a run of
+ * characters other than `/`, `**` for any. A glob never reaches the issuer
+ * itself: such a token would be a client assertion to us.
+ */
+export function compileAudiences(
+  rule: {
+    readonly audiences: readonly string[];
+    readonly audiencePatterns: readonly string[];
+    readonly multipleAudiences: boolean;
+  },
+  issuer: string,
+): AudienceMatch {
+  const exact = new Set(rule.audiences);
+  const patterns = rule.audiencePatterns.map(compileGlob);
+  const isAllowed = (one: string) =>
+    exact.has(one) || (one !== issuer && patterns.some((pattern) => pattern.test(one)));
+  return (audience) => (audience.length === 1 || rule.multipleAudiences) && audience.every(isAllowed);
+}
+
+/** Throws RangeError. */
+function compileGlob(glob: string): RegExp {
+  const pieces = glob.split(/(\*\*?)/);
+  if (pieces.length > 2 * WILDCARDS_MAX + 1)
+    throw new RangeError(`"${glob}" has more than ${WILDCARDS_MAX} wildcards`);
+  const source = pieces.map((piece) =>
+    piece === '**' ? '.*' : piece === '*' ? '[^/]*' : escapeRegExp(piece),
+  );
+  return new RegExp(`^${source.join('')}$`, 'su');
+}
+
+function escapeRegExp(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+}

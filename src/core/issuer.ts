@@ -1,0 +1,104 @@
+/** The issuer's one story: attest, decide, claims, sign, record. */
+import { buildClaims } from './claims.ts';
+import { IssuerError } from './errors.ts';
+import type { Policy } from './policy.ts';
+import type {
+  Allowed,
+  Attestor,
+  Clock,
+  Decision,
+  IssuedToken,
+  Peer,
+  Recorder,
+  Refused,
+  SelectorKind,
+  Signer,
+  TokenRequest,
+  Workload,
+} from './ports.ts';
+
+export type IssuerParts = {
+  /** The `iss` of every token. */
+  readonly identifier: string;
+  /** Read for each request, so that a changed rule holds for the next one. */
+  readonly policy: () => Policy;
+  readonly attestor: Attestor;
+  readonly signer: Signer;
+  readonly recorder: Recorder;
+  readonly clock: Clock;
+  /** A new `jti`, never given twice. */
+  readonly createTokenId: () => string;
+};
+
+export type Explanation = { readonly workload: Workload; readonly decision: Decision };
+
+export interface Issuer {
+  readonly identifier: string;
+  /** Throws IssuerError; a refusal by policy carries what the caller may see of it. */
+  issueToken(door: string, peer: Peer, request: TokenRequest): Promise<IssuedToken>;
+  /** For a token file: the configuration names the workload, and no process has to be attested. */
+  issueTokenFor(door: string, workload: Workload, request: TokenRequest): Promise<IssuedToken>;
+  /** What would be decided, and why; nothing is signed. */
+  explain(peer: Peer, request: TokenRequest): Promise<Explanation>;
+}
+
+export function createIssuer(parts: IssuerParts): Issuer {
+  const { identifier, policy, attestor, signer, recorder, clock } = parts;
+
+  async function mint(
+    door: string,
+    peer: Peer | undefined,
+    workload: Workload,
+    decision: Allowed,
+    startedAt: number,
+  ) {
+    const attestedAt = clock.elapsed();
+    const claims = buildClaims(decision, identifier, clock.now(), parts.createTokenId());
+    const signed = await signer.sign(claims, decision.algorithm);
+    if (peer !== undefined) attestor.confirm(peer, workload);
+    const issued: IssuedToken = { token: signed.token, keyId: signed.keyId, claims, rule: decision.rule };
+    const attestSeconds = attestedAt - startedAt;
+    recorder.issued({ door, peer, issued, attestSeconds, totalSeconds: clock.elapsed() - startedAt });
+    return issued;
+  }
+
+  return {
+    identifier,
+    async issueToken(door, peer, request) {
+      const startedAt = clock.elapsed();
+      const rules = policy();
+      const workload = await attestor.attest(peer, rules.wanted);
+      return mint(door, peer, workload, assertAllowed(rules.decide(workload, request), workload), startedAt);
+    },
+    async issueTokenFor(door, workload, request) {
+      const decision = assertAllowed(policy().decide(workload, request), workload);
+      return mint(door, undefined, workload, decision, clock.elapsed());
+    },
+    async explain(peer, request) {
+      const rules = policy();
+      const wanted: ReadonlySet<SelectorKind> = new Set([...rules.wanted, ...attestor.kinds]);
+      const workload = await attestor.attest(peer, wanted);
+      return { workload, decision: rules.decide(workload, request) };
+    },
+  };
+}
+
+function assertAllowed(decision: Decision, workload: Workload): Allowed {
+  if (!decision.allowed) throw refusalError(decision, workload);
+  return decision;
+}
+
+/** The caller sees the own facts and the rules whose owners let it; the log sees all. */
+function refusalError(refused: Refused, workload: Workload): IssuerError {
+  const nearest = refused.nearest.map(
+    ({ rule, fails }) => `"${rule}" lacks ${fails.map((fail) => fail.selector).join(' ') || 'the audience'}`,
+  );
+  return new IssuerError(refused.code, [refused.reason, ...nearest].join('; '), {
+    shown: {
+      reason: refused.reason,
+      caller: [...workload.selectors].sort(),
+      unproven: workload.unproven,
+      nearest: refused.shown,
+    },
+  });
+}

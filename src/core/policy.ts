@@ -1,0 +1,254 @@
+/**
+ * Who may have which token. Compiled once from the configuration's rules; pure.
+ * Rules are read from the top: the first whose selectors all hold and that
+ * allows the audience decides.
+ */
+import { type AudienceMatch, compileAudiences } from './audience.ts';
+import { type ClaimTemplates, compileClaims, renderClaims } from './claim-templates.ts';
+import type {
+  Algorithm,
+  Decision,
+  Facts,
+  NearRule,
+  Refused,
+  SelectorKind,
+  TokenRequest,
+  Workload,
+} from './ports.ts';
+import { parseTemplate, renderSubject, subjectProblems, type Template, variablesOf } from './template.ts';
+
+/** One rule, as the configuration gives it. */
+export type Rule = {
+  readonly name: string;
+  /** All must hold. */
+  readonly match: readonly string[];
+  readonly subject: string;
+  readonly audiences: readonly string[];
+  readonly audiencePatterns: readonly string[];
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly ttlSeconds: number;
+  readonly maxTtlSeconds: number;
+  readonly algorithm: Algorithm;
+  readonly multipleAudiences: boolean;
+  readonly principalTags?: Readonly<Record<string, string>> | undefined;
+  readonly transitiveTags?: readonly string[] | undefined;
+  readonly sourceIdentity?: string | undefined;
+  /** False: a refusal never names this rule to the caller. */
+  readonly explain: boolean;
+};
+
+export type PolicyContext = {
+  readonly issuer: string;
+  /** Facts of the installation that every caller shares, such as `host`. */
+  readonly constants: Facts;
+  /** What the configured attestors can prove. */
+  readonly kinds: readonly SelectorKind[];
+};
+
+export type PolicyProblem = { readonly path: string; readonly message: string };
+
+export interface Policy {
+  /** The selector kinds that some rule or template needs. */
+  readonly wanted: ReadonlySet<SelectorKind>;
+  /** The longest life that a rule allows, in seconds. */
+  readonly longestTtlSeconds: number;
+  readonly algorithms: readonly Algorithm[];
+  decide(workload: Workload, request: TokenRequest): Decision;
+  /** What a rule's owner vouches for instead of an attestor (token files); undefined: no such rule. */
+  vouch(rule: string, workload: Workload): Workload | undefined;
+}
+
+type CompiledRule = {
+  readonly rule: Rule;
+  readonly allowsAudience: AudienceMatch;
+  readonly subject: Template;
+  readonly claims: ClaimTemplates;
+};
+
+const NEAREST_SHOWN = 3;
+export const MIN_TTL_SECONDS = 60;
+
+/** Throws nothing: every mistake is in `problems`, each with its path below `rules`. */
+export function compilePolicy(
+  rules: readonly Rule[],
+  context: PolicyContext,
+): { readonly policy: Policy; readonly problems: readonly PolicyProblem[] } {
+  const problems: PolicyProblem[] = [];
+  const compiled = rules.flatMap((rule, index) => {
+    const report = (key: string, message: string) =>
+      problems.push({ path: `rules[${index}].${key}`, message });
+    return compileRule(rule, context, report) ?? [];
+  });
+  return { policy: createPolicy(compiled, context), problems };
+}
+
+type Report = (key: string, message: string) => void;
+
+function compileRule(rule: Rule, context: PolicyContext, report: Report): CompiledRule | undefined {
+  rule.match.forEach((selector, index) => {
+    const kind = kindOf(selector);
+    if (!context.kinds.includes(kind))
+      report(`match[${index}]`, `no attestor proves ${kind}; known: ${context.kinds.join(' ')}`);
+  });
+  try {
+    const subject = parseTemplate(rule.subject);
+    const known = { ...context.constants, ...pinnedFacts(rule.match) };
+    for (const problem of subjectProblems(subject, known)) report('subject', problem);
+    reportUnknown(subject, context, (message) => report('subject', message));
+    const claims = compileClaims(rule, (key, template) =>
+      reportUnknown(template, context, (message) => report(key, message)),
+    );
+    const allowsAudience = compileAudiences(rule, context.issuer);
+    return { rule, subject, claims, allowsAudience };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    report('subject', error.message);
+    return undefined;
+  }
+}
+
+function reportUnknown(template: Template, context: PolicyContext, report: (message: string) => void): void {
+  const known = [...Object.keys(context.constants), ...context.kinds.map(factOf)];
+  for (const name of variablesOf(template)) {
+    if (!known.includes(name))
+      report(`nothing is known as {${name}}; known: ${known.map((fact) => `{${fact}}`).join(' ')}`);
+  }
+}
+
+function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): Policy {
+  const wanted = new Set(rules.flatMap((compiled) => wantedBy(compiled, context.kinds)));
+  const algorithms = [...new Set(rules.map(({ rule }) => rule.algorithm))];
+  return {
+    wanted,
+    algorithms,
+    longestTtlSeconds: Math.max(MIN_TTL_SECONDS, ...rules.map(({ rule }) => rule.maxTtlSeconds)),
+    decide(workload, request) {
+      const granting = rules.find(
+        ({ rule, allowsAudience }) =>
+          allowsAudience(request.audience) &&
+          rule.match.every((selector) => workload.selectors.has(selector)),
+      );
+      return granting === undefined
+        ? refuse(rules, workload, request)
+        : grant(granting, workload, request, context.constants);
+    },
+    vouch(name, workload) {
+      const vouched = rules.find(({ rule }) => rule.name === name)?.rule.match;
+      if (vouched === undefined) return undefined;
+      return {
+        ...workload,
+        selectors: new Set([...workload.selectors, ...vouched]),
+        facts: { ...pinnedFacts(vouched), ...workload.facts },
+      };
+    },
+  };
+}
+
+function grant(
+  { rule, subject, claims }: CompiledRule,
+  workload: Workload,
+  request: TokenRequest,
+  constants: Facts,
+): Decision {
+  const facts = { ...workload.facts, ...constants };
+  const rendered = renderSubject(subject, facts);
+  if ('missing' in rendered)
+    return refusal(
+      'access_denied',
+      `${nameOf(rule)}: its subject needs {${rendered.missing}}, which ${rendered.why}`,
+    );
+  const ttlSeconds = request.ttlSeconds ?? rule.ttlSeconds;
+  if (!(ttlSeconds >= MIN_TTL_SECONDS && ttlSeconds <= rule.maxTtlSeconds))
+    return refusal(
+      'invalid_request',
+      `${nameOf(rule)} gives a life of ${MIN_TTL_SECONDS} to ${rule.maxTtlSeconds} seconds`,
+    );
+  const extra = renderClaims(claims, rule.transitiveTags, request, facts);
+  if (extra === undefined) return refusal('invalid_request', `${nameOf(rule)} has no principal tags to give`);
+  return {
+    allowed: true,
+    rule: rule.name,
+    subject: rendered.value,
+    audience: request.audience,
+    claims: extra,
+    ttlSeconds,
+    algorithm: rule.algorithm,
+  };
+}
+
+/** The reason reaches the caller, so it names the rule only where its owner lets it. */
+function nameOf(rule: Rule): string {
+  return rule.explain ? `rule "${rule.name}"` : 'the rule that matches';
+}
+
+function refusal(code: Refused['code'], reason: string): Refused {
+  return { allowed: false, code, reason, nearest: [], shown: [] };
+}
+
+function refuse(rules: readonly CompiledRule[], workload: Workload, request: TokenRequest): Refused {
+  const near = rules.map((compiled) => ({ compiled, near: nearRule(compiled, workload, request) }));
+  near.sort((a, b) => distance(a.near) - distance(b.near));
+  const nearest = near.slice(0, NEAREST_SHOWN);
+  const isMatched = near.some((entry) => entry.near.fails.length === 0);
+  return {
+    allowed: false,
+    code: isMatched ? 'invalid_target' : 'access_denied',
+    reason: `no rule allows ${request.audience.join(' ')} to this caller`,
+    nearest: nearest.map((entry) => entry.near),
+    shown: nearest.filter(({ compiled }) => compiled.rule.explain).map((entry) => entry.near),
+  };
+}
+
+function nearRule(
+  { rule, allowsAudience }: CompiledRule,
+  workload: Workload,
+  request: TokenRequest,
+): NearRule {
+  const isHeld = (selector: string) => workload.selectors.has(selector);
+  return {
+    rule: rule.name,
+    holds: rule.match.filter(isHeld),
+    fails: rule.match
+      .filter((selector) => !isHeld(selector))
+      .map((selector) => ({ selector, instead: insteadOf(kindOf(selector), workload) })),
+    allowsAudience: allowsAudience(request.audience),
+  };
+}
+
+/** The value that the caller has in place of the one asked for, or why it has none. */
+function insteadOf(kind: SelectorKind, workload: Workload): string {
+  const reason = workload.unproven[kind];
+  if (reason !== undefined) return reason;
+  const values = [...workload.selectors].filter((held) => kindOf(held) === kind);
+  return values.length === 0 ? 'not attested' : values.map((held) => held.slice(kind.length + 1)).join(', ');
+}
+
+function distance(near: NearRule): number {
+  const total = near.holds.length + near.fails.length;
+  return near.fails.length / total + (near.allowsAudience ? 0 : 0.5);
+}
+
+function wantedBy(
+  { rule, subject, claims }: CompiledRule,
+  kinds: readonly SelectorKind[],
+): readonly SelectorKind[] {
+  const variables = [...variablesOf(subject), ...claims.variables];
+  return [...rule.match.map(kindOf), ...kinds.filter((kind) => variables.includes(factOf(kind)))];
+}
+
+/** `unix:user:web` pins `unix.user` to `web` for whoever the rule matches. */
+function pinnedFacts(match: readonly string[]): Facts {
+  return Object.fromEntries(
+    match.map((selector) => [factOf(kindOf(selector)), selector.slice(kindOf(selector).length + 1)]),
+  );
+}
+
+/** `unix:uid:1000` → `unix:uid`. */
+export function kindOf(selector: string): SelectorKind {
+  return selector.split(':', 2).join(':');
+}
+
+/** `unix:uid` → `unix.uid`. */
+export function factOf(kind: SelectorKind): string {
+  return kind.replace(':', '.');
+}

@@ -1,0 +1,99 @@
+/** Request bodies: bounded, and without two readings of the same bytes. */
+import type { IncomingMessage } from 'node:http';
+import { IssuerError } from '../core/errors.ts';
+
+export const BODY_MAX_BYTES = 64 * 1024;
+const DEPTH_MAX = 16;
+
+/** The body's bytes. Throws `request_too_large`, and `invalid_request` where the caller hangs up. */
+export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const refuse = (error: IssuerError) => {
+      request.removeAllListeners('data');
+      request.pause();
+      reject(error);
+    };
+    if (Number(request.headers['content-length'] ?? 0) > maxBytes)
+      return refuse(new IssuerError('request_too_large', `Content-Length is over ${maxBytes}`));
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > maxBytes) refuse(new IssuerError('request_too_large', `the body is over ${maxBytes} bytes`));
+      else chunks.push(chunk);
+    });
+    request.on('end', () =>
+      resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)),
+    );
+    request.on('error', (cause) =>
+      reject(new IssuerError('invalid_request', 'the body broke off', { cause })),
+    );
+  });
+}
+
+/**
+ * A JSON object (RFC 8259), or a form where the caller says so and the bytes are
+ * no JSON: curl's `--data` calls everything a form. Repeated names are refused,
+ * since parsers differ on which one counts (RFC 6749 section 3.2). Empty: no fields.
+ */
+export function parseFields(
+  bytes: Buffer,
+  contentType: string | undefined,
+): Readonly<Record<string, unknown>> {
+  const text = bytes.toString('utf8').trim();
+  if (text === '') return {};
+  if (text.startsWith('{')) return parseJsonObject(text);
+  if (contentType?.startsWith('application/x-www-form-urlencoded') === true) return parseForm(text);
+  throw new IssuerError('invalid_request', 'the body is no JSON object');
+}
+
+/** Throws `invalid_request`. */
+export function parseJsonObject(text: string): Readonly<Record<string, unknown>> {
+  assertPlainJson(text);
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>;
+  } catch (cause) {
+    throw new IssuerError('invalid_request', 'the body is no valid JSON', { cause: (cause as Error).name });
+  }
+  throw new IssuerError('invalid_request', 'the body is no JSON object');
+}
+
+function parseForm(text: string): Readonly<Record<string, unknown>> {
+  const form = new URLSearchParams(text);
+  const names = [...form.keys()];
+  if (new Set(names).size !== names.length)
+    throw new IssuerError('invalid_request', 'a parameter is repeated');
+  if (names.includes('__proto__')) throw new IssuerError('invalid_request', '__proto__ is no parameter');
+  return Object.fromEntries(form);
+}
+
+const JSON_TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:)?)|[{}[\]]/gs;
+
+/** Refuses what JSON.parse would take and read its own way: repeated names, `__proto__`, deep nesting. */
+function assertPlainJson(text: string): void {
+  const objects: (Set<string> | undefined)[] = [];
+  for (const [token, colon] of text.matchAll(JSON_TOKEN)) {
+    if (token === '{' || token === '[') objects.push(token === '{' ? new Set() : undefined);
+    else if (token === '}' || token === ']') objects.pop();
+    else if (colon !== undefined) assertNewName(token, objects.at(-1));
+    if (objects.length > DEPTH_MAX)
+      throw new IssuerError('invalid_request', `the body nests deeper than ${DEPTH_MAX}`);
+  }
+}
+
+function assertNewName(literal: string, names: Set<string> | undefined): void {
+  const name = unescapeName(literal);
+  if (name === '__proto__') throw new IssuerError('invalid_request', '__proto__ is no field');
+  if (names?.has(name) === true) throw new IssuerError('invalid_request', 'a field is repeated');
+  names?.add(name);
+}
+
+function unescapeName(literal: string): string {
+  try {
+    return JSON.parse(literal);
+  } catch (cause) {
+    throw new IssuerError('invalid_request', 'the body is no valid JSON', { cause: (cause as Error).name });
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The frame around every door: finds the route, refuses what came through a
+ * proxy, and turns an error into the door's own wire form, once, for the caller,
+ * the audit log and the metrics.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import Koa, { type Context } from 'koa';
+import { type ErrorCode, IssuerError } from '../core/errors.ts';
+import type { Peer, Recorder } from '../core/ports.ts';
+
+/** The listener that a door's routes hang on. */
+export type Surface = 'workload' | 'public' | 'status' | 'admin';
+export type Method = 'GET' | 'POST';
+
+export type Route = {
+  readonly method: Method;
+  readonly path: string;
+  /** The operation in OpenAPI 3.1's words, served at /openapi.json. */
+  readonly operation: Readonly<Record<string, unknown>>;
+  handle(context: Context): void | Promise<void>;
+};
+
+export type Door = {
+  readonly name: string;
+  readonly surface: Surface;
+  readonly routes: readonly Route[];
+  /** The wire form of an error; the frame's own where absent. */
+  readonly errorStatus?: Readonly<Record<ErrorCode, number>>;
+};
+
+export type FrameParts = {
+  readonly surface: Surface;
+  readonly doors: readonly Door[];
+  readonly version: string;
+  readonly recorder: Recorder;
+  /** The attested end of a connection; undefined on listeners that attest nobody. */
+  readonly peerOf: (request: IncomingMessage) => Peer | undefined;
+};
+
+/** HTTP status of each code on the local API (security.md section 5). */
+export const ERROR_STATUS: Readonly<Record<ErrorCode, number>> = {
+  invalid_request: 400,
+  invalid_target: 403,
+  access_denied: 403,
+  peer_unproven: 403,
+  peer_changed: 403,
+  forwarded_request: 400,
+  not_found: 404,
+  method_not_allowed: 405,
+  request_too_large: 413,
+  request_timeout: 408,
+  conflict: 409,
+  key_not_ready: 503,
+  temporarily_unavailable: 503,
+  server_error: 500,
+};
+
+const FORWARDED = ['origin', 'forwarded', 'via', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'];
+
+/** The listener's request handler for all doors of one surface. */
+export function createFrame(parts: FrameParts): (request: IncomingMessage, response: ServerResponse) => void {
+  const routes = routeTable(parts);
+  const isLocal = parts.surface === 'workload' || parts.surface === 'admin';
+  const app = new Koa();
+  app.use(async (context) => {
+    const methods = routes.get(context.path);
+    const found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
+    try {
+      if (isLocal) assertDirect(context);
+      if (methods === undefined)
+        throw new IssuerError('not_found', `no route for ${context.path.slice(0, 100)}`);
+      if (found === undefined) throw methodNotAllowed(context, methods);
+      await found.route.handle(context);
+    } catch (error) {
+      answerError(context, found?.door, error, parts);
+    }
+  });
+  app.on('error', () => undefined); // a caller that hangs up is no news
+  return app.callback();
+}
+
+type Found = { readonly door: Door; readonly route: Route };
+
+function routeTable(parts: FrameParts): ReadonlyMap<string, ReadonlyMap<string, Found>> {
+  const doors = parts.doors.filter((door) => door.surface === parts.surface);
+  const table = new Map<string, Map<string, Found>>();
+  for (const door of [...doors, describingDoor(doors, parts)]) {
+    for (const route of door.routes) {
+      const methods = table.get(route.path) ?? new Map<string, Found>();
+      table.set(route.path, methods.set(route.method, { door, route }));
+    }
+  }
+  return table;
+}
+
+/** Serves the OpenAPI document of the doors beside it. */
+function describingDoor(doors: readonly Door[], { surface, version }: FrameParts): Door {
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const { path, method, operation } of doors.flatMap((door) => door.routes)) {
+    paths[path] = { ...paths[path], [method.toLowerCase()]: operation };
+  }
+  const document = { openapi: '3.1.0', info: { title: `Mintmark: the ${surface} listener`, version }, paths };
+  const handle = (context: Context) => {
+    context.body = document;
+  };
+  return {
+    name: 'openapi',
+    surface,
+    routes: [{ method: 'GET', path: '/openapi.json', operation: {}, handle }],
+  };
+}
+
+/** A browser or a proxy never speaks to a UNIX socket by itself: somebody made it. */
+function assertDirect(context: Context): void {
+  const header = FORWARDED.find((name) => context.req.headers[name] !== undefined);
+  if (header !== undefined) throw new IssuerError('forwarded_request', `it has the header ${header}`);
+}
+
+function methodNotAllowed(context: Context, methods: ReadonlyMap<string, Found>): IssuerError {
+  context.set(
+    'Allow',
+    [...methods.keys()].flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', '),
+  );
+  return new IssuerError('method_not_allowed', `${context.method} ${context.path.slice(0, 100)}`);
+}
+
+/** Who asks; throws where the listener could not tell. */
+export function requirePeer(peerOf: FrameParts['peerOf'], context: Context): Peer {
+  const peer = peerOf(context.req);
+  if (peer === undefined) throw new IssuerError('peer_unproven', 'the connection has no attested peer');
+  return peer;
+}
+
+function answerError(context: Context, door: Door | undefined, thrown: unknown, parts: FrameParts): void {
+  const error =
+    thrown instanceof IssuerError
+      ? thrown
+      : new IssuerError('server_error', 'an unexpected fault', { cause: thrown });
+  parts.recorder.refused({
+    door: door?.name ?? parts.surface,
+    peer: parts.peerOf(context.req),
+    code: error.code,
+    detail: error.detail,
+    audience: context.state.audience ?? [],
+    cause: error.cause,
+  });
+  context.status = (door?.errorStatus ?? ERROR_STATUS)[error.code];
+  if (error.retryAfterSeconds !== undefined) context.set('Retry-After', String(error.retryAfterSeconds));
+  if (!context.req.complete) context.set('Connection', 'close');
+  context.set('Cache-Control', 'no-store');
+  context.body = { error: error.code, error_description: error.sentence, ...error.shown };
+}

@@ -1,0 +1,188 @@
+/**
+ * Fly.io's `POST /v1/tokens/oidc` (docs: the Machines API's Tokens resource): the
+ * raw JWT as text. A program written for a Fly Machine runs unchanged.
+ */
+import type { Context } from 'koa';
+import * as v from 'valibot';
+import { parseAudience } from '../core/audience.ts';
+import { IssuerError } from '../core/errors.ts';
+import type { Issuer } from '../core/issuer.ts';
+import type { ClaimSet, Facts, TokenRequest } from '../core/ports.ts';
+import { parseFields, readBody } from './body.ts';
+import { type Door, type FrameParts, requirePeer } from './door.ts';
+
+const text = (description: string) =>
+  v.optional(v.pipe(v.string(), v.nonEmpty(), v.description(description)));
+
+export const config = v.strictObject({
+  audience: text('The audience of a token that is asked for without one'),
+  org: text('Organization: the claim org_name and the fact {fly.org}'),
+  orgId: text('The claim org_id'),
+  app: text('App: the claim app_name and the fact {fly.app}'),
+  appId: text('The claim app_id'),
+  machine: text('Machine: the claim machine_id and the fact {fly.machine}'),
+  machineName: text('The claim machine_name'),
+  machineVersion: text('The claim machine_version'),
+  region: text('The claim region and the fact {fly.region}'),
+  image: text('The claim image'),
+  imageDigest: text('The claim image_digest'),
+});
+
+export type FlyConfig = v.InferOutput<typeof config>;
+
+export type FlyContext = { readonly issuer: Issuer; readonly peerOf: FrameParts['peerOf'] };
+
+/** Facts that rules may use, as in `{fly.org}:{fly.app}:{fly.machine}`, Fly's own subject. */
+export function constants(block: FlyConfig): Facts {
+  const { org, app, machine, region } = block;
+  return withoutGaps({ 'fly.org': org, 'fly.app': app, 'fly.machine': machine, 'fly.region': region });
+}
+
+const FIELDS = ['aud', 'aws_principal_tags', 'ttl'];
+
+export function open(block: FlyConfig, context: FlyContext): Door {
+  const claims = claimsOf(block);
+  async function handle(http: Context): Promise<void> {
+    const fields = parseFields(await readBody(http.req), http.req.headers['content-type']);
+    const request = parseRequest(fields, block.audience, claims);
+    http.state.audience = request.audience;
+    const issued = await context.issuer.issueToken('fly', requirePeer(context.peerOf, http), request);
+    http.set('Content-Type', 'text/plain; charset=utf-8');
+    http.set('Cache-Control', 'no-store');
+    http.body = issued.token;
+  }
+  return {
+    name: 'fly',
+    surface: 'workload',
+    routes: [{ method: 'POST', path: '/v1/tokens/oidc', operation, handle }],
+  };
+}
+
+function claimsOf(block: FlyConfig): ClaimSet | undefined {
+  const claims = withoutGaps({
+    app_id: block.appId,
+    app_name: block.app,
+    image: block.image,
+    image_digest: block.imageDigest,
+    machine_id: block.machine,
+    machine_name: block.machineName,
+    machine_version: block.machineVersion,
+    org_id: block.orgId,
+    org_name: block.org,
+    region: block.region,
+  });
+  return Object.keys(claims).length === 0 ? undefined : claims;
+}
+
+function withoutGaps(values: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}
+
+/** Throws `invalid_request`. `ttl` (whole seconds) is Mintmark's own. */
+function parseRequest(
+  fields: Readonly<Record<string, unknown>>,
+  audience: string | undefined,
+  claims: ClaimSet | undefined,
+): TokenRequest {
+  const unknown = Object.keys(fields).find((name) => !FIELDS.includes(name));
+  if (unknown !== undefined)
+    throw new IssuerError('invalid_request', 'a field is not known here', {
+      shown: { reason: `known fields: ${FIELDS.join(' ')}` },
+    });
+  const asked = fields.aud ?? audience;
+  if (asked === undefined)
+    throw new IssuerError('invalid_request', 'no aud, and no default', {
+      shown: { reason: 'aud is missing' },
+    });
+  return {
+    audience: parseAudience(asked),
+    ttlSeconds: parseTtl(fields.ttl),
+    principalTags: parseFlag(fields.aws_principal_tags),
+    claims,
+  };
+}
+
+function parseTtl(value: unknown): number | undefined {
+  const seconds = typeof value === 'string' && /^[0-9]{1,6}$/.test(value) ? Number(value) : value;
+  if (seconds === undefined || (typeof seconds === 'number' && Number.isSafeInteger(seconds))) return seconds;
+  throw new IssuerError('invalid_request', 'ttl is no whole number of seconds', {
+    shown: { reason: 'ttl is a whole number of seconds' },
+  });
+}
+
+function parseFlag(value: unknown): boolean {
+  if (value === undefined || value === false || value === 'false') return false;
+  if (value === true || value === 'true') return true;
+  throw new IssuerError('invalid_request', 'aws_principal_tags is no boolean', {
+    shown: { reason: 'aws_principal_tags is true or false' },
+  });
+}
+
+const errorAnswer = (description: string) => ({
+  description,
+  content: {
+    'application/json': {
+      schema: {
+        type: 'object',
+        required: ['error', 'error_description'],
+        properties: {
+          error: { type: 'string' },
+          error_description: { type: 'string' },
+          reason: { type: 'string' },
+        },
+      },
+    },
+  },
+});
+
+const operation = {
+  operationId: 'createOidcToken',
+  summary: 'A short-lived OIDC token for the calling process',
+  requestBody: {
+    required: false,
+    content: {
+      'application/json': {
+        schema: {
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            aud: {
+              description: 'The recipient',
+              anyOf: [
+                { type: 'string', minLength: 1, maxLength: 255 },
+                {
+                  type: 'array',
+                  minItems: 1,
+                  maxItems: 10,
+                  items: { type: 'string', minLength: 1, maxLength: 255 },
+                },
+              ],
+            },
+            aws_principal_tags: {
+              type: 'boolean',
+              description: 'Adds the claim https://aws.amazon.com/tags',
+            },
+            ttl: {
+              type: 'integer',
+              minimum: 60,
+              maximum: 86400,
+              description: 'Life in seconds, within what the rule allows',
+            },
+          },
+        },
+      },
+    },
+  },
+  responses: {
+    200: {
+      description: 'The raw JWT',
+      content: { 'text/plain': { schema: { type: 'string', pattern: '^[\\w-]+\\.[\\w-]+\\.[\\w-]+$' } } },
+    },
+    400: errorAnswer('The request is malformed'),
+    403: errorAnswer('The caller may not have this token; the answer says what kept it'),
+    413: errorAnswer('The body is over 64 KiB'),
+    503: errorAnswer('No token can be signed at the moment'),
+  },
+};
