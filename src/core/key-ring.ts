@@ -55,7 +55,7 @@ export function advance(
   const isFresh = ring.keys.length === 0;
   const draft: Draft = { keys: [...ring.keys], spares: [...spares], missing: [], now, settings };
   draft.keys = draft.keys.filter((key) => key.removeAt === undefined || key.removeAt > now);
-  for (const algorithm of settings.algorithms) {
+  for (const algorithm of oldestFirst(ring, settings.algorithms)) {
     if (isFresh) takeSpare(draft, algorithm, activated);
     rotateIfDue(draft, algorithm);
     if (find(draft.keys, algorithm, 'next') === undefined) takeSpare(draft, algorithm, (key) => key);
@@ -64,6 +64,12 @@ export function advance(
   const isChanged =
     draft.keys.length !== ring.keys.length || draft.keys.some((key, index) => key !== ring.keys[index]);
   return { ring: isChanged ? { keys: draft.keys, changedAt: now } : ring, isChanged, missing: draft.missing };
+}
+
+/** Where the ring is full, room for a next key goes to the algorithm that has waited longest. */
+function oldestFirst(ring: KeyRing, algorithms: readonly Algorithm[]): readonly Algorithm[] {
+  const since = (algorithm: Algorithm) => activeKey(ring, algorithm)?.activatedAt ?? 0;
+  return [...algorithms].sort((a, b) => since(a) - since(b));
 }
 
 function rotateIfDue(draft: Draft, algorithm: Algorithm): void {
@@ -147,16 +153,22 @@ export function rotate(
   settings: RingSettings,
 ): KeyRing {
   const next = find(ring.keys, algorithm, 'next');
-  if (next === undefined) throw new IssuerError('conflict', `there is no next key for ${algorithm} yet`);
+  if (next === undefined) throw refused('conflict', `there is no next key for ${algorithm} yet`);
   const wait = secondsUntilReady(ring, algorithm, now, settings) ?? 0;
-  if (wait > 0 && !isForced)
-    throw new IssuerError(
-      'conflict',
-      `the next ${algorithm} key ${next.keyId} must stay published for ${wait} s more before it signs`,
-    );
+  if (wait > 0 && !isForced) throw notPublishedLongEnough(next, wait);
   const draft: Draft = { keys: [...ring.keys], spares: [], missing: [], now, settings };
   promote(draft, next);
   return { keys: draft.keys, changedAt: now };
+}
+
+/** The operator who gave the command may read why. */
+function refused(code: 'conflict' | 'not_found', reason: string): IssuerError {
+  return new IssuerError(code, reason, { shown: { reason } });
+}
+
+function notPublishedLongEnough({ algorithm, keyId }: RingKey, wait: number): IssuerError {
+  const reason = `the next ${algorithm} key ${keyId} must stay published for ${wait} s more before it signs`;
+  return new IssuerError('conflict', reason, { shown: { reason, waitSeconds: wait } });
 }
 
 /**
@@ -166,7 +178,7 @@ export function rotate(
  */
 export function revoke(ring: KeyRing, keyId: string, now: EpochSeconds, settings: RingSettings): KeyRing {
   const key = ring.keys.find((candidate) => candidate.keyId === keyId);
-  if (key === undefined) throw new IssuerError('not_found', `no key ${keyId} is in the ring`);
+  if (key === undefined) throw refused('not_found', `no key ${keyId} is in the ring`);
   const next = find(ring.keys, key.algorithm, 'next');
   const draft: Draft = {
     keys: ring.keys.filter((other) => other !== key),
@@ -177,7 +189,7 @@ export function revoke(ring: KeyRing, keyId: string, now: EpochSeconds, settings
   };
   if (key.state === 'active') {
     if (next === undefined)
-      throw new IssuerError('conflict', `there is no next ${key.algorithm} key to take over yet`);
+      throw refused('conflict', `there is no next ${key.algorithm} key to take over yet`);
     promote(draft, next);
   }
   return { keys: draft.keys, changedAt: now };
@@ -186,8 +198,8 @@ export function revoke(ring: KeyRing, keyId: string, now: EpochSeconds, settings
 /** A key that the operator brings becomes `next`, in place of the one that never signed. Throws `conflict`. */
 export function adopt(ring: KeyRing, key: KeyMaterial, now: EpochSeconds): KeyRing {
   if (ring.keys.some((other) => other.keyId === key.keyId))
-    throw new IssuerError('conflict', `key ${key.keyId} is in the ring already`);
+    throw refused('conflict', `key ${key.keyId} is in the ring already`);
   const kept = ring.keys.filter((other) => !(other.algorithm === key.algorithm && other.state === 'next'));
-  if (kept.length >= MAX_KEYS) throw new IssuerError('conflict', `the ring is full: ${MAX_KEYS} keys`);
+  if (kept.length >= MAX_KEYS) throw refused('conflict', `the ring is full: ${MAX_KEYS} keys`);
   return { keys: [...kept, published(key, now)], changedAt: now };
 }

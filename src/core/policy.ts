@@ -54,9 +54,21 @@ export interface Policy {
   readonly longestTtlSeconds: number;
   readonly algorithms: readonly Algorithm[];
   decide(workload: Workload, request: TokenRequest): Decision;
-  /** What a rule's owner vouches for instead of an attestor (token files); undefined: no such rule. */
-  vouch(rule: string, workload: Workload): Workload | undefined;
+  /**
+   * For a token file, which has no process to attest: the first rule (or the one
+   * named) that allows the audience and agrees with what is known of the file's
+   * owner. Its other selectors are taken on the configuration's word. Undefined
+   * where there is none.
+   */
+  vouch(owner: Workload, audience: string, rule?: string): Vouched | undefined;
 }
+
+export type Vouched = {
+  readonly rule: string;
+  readonly workload: Workload;
+  /** What nobody proves: true because the configuration says so. */
+  readonly unproven: readonly string[];
+};
 
 type CompiledRule = {
   readonly rule: Rule;
@@ -132,14 +144,33 @@ function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): P
         ? refuse(rules, workload, request)
         : grant(granting, workload, request, context.constants);
     },
-    vouch(name, workload) {
-      const vouched = rules.find(({ rule }) => rule.name === name)?.rule.match;
-      if (vouched === undefined) return undefined;
-      return {
-        ...workload,
-        selectors: new Set([...workload.selectors, ...vouched]),
-        facts: { ...pinnedFacts(vouched), ...workload.facts },
-      };
+    vouch: (owner, audience, name) => vouch(rules, owner, audience, name),
+  };
+}
+
+function vouch(
+  rules: readonly CompiledRule[],
+  owner: Workload,
+  audience: string,
+  name?: string,
+): Vouched | undefined {
+  const known = new Set([...owner.selectors].map(kindOf));
+  const isOwners = ({ match }: Rule) =>
+    match.some((selector) => owner.selectors.has(selector)) &&
+    match.every((selector) => owner.selectors.has(selector) || !known.has(kindOf(selector)));
+  const found = rules.find(
+    ({ rule, allowsAudience }) =>
+      (name === undefined || rule.name === name) && allowsAudience([audience]) && isOwners(rule),
+  );
+  if (found === undefined) return undefined;
+  const { match } = found.rule;
+  return {
+    rule: found.rule.name,
+    unproven: match.filter((selector) => !owner.selectors.has(selector)),
+    workload: {
+      ...owner,
+      selectors: new Set([...owner.selectors, ...match]),
+      facts: { ...pinnedFacts(match), ...owner.facts },
     },
   };
 }

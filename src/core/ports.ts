@@ -67,6 +67,8 @@ export interface Attestor {
    * Throws `peer_unproven` or `peer_changed`; `temporarily_unavailable` on a timeout.
    */
   attest(peer: Peer, wanted: ReadonlySet<SelectorKind>): Promise<Workload>;
+  /** At the accept, before a byte is read: remembers what must not change until the first request. Never throws. */
+  meet?(peer: Peer, wanted: ReadonlySet<SelectorKind>): void;
   /** Checks again just before the answer that the peer is still the one attested; throws `peer_changed`. */
   confirm(peer: Peer, workload: Workload): void;
   close(): Promise<void>;

@@ -33,7 +33,7 @@ export type FrameParts = {
   readonly doors: readonly Door[];
   readonly version: string;
   readonly recorder: Recorder;
-  /** The attested end of a connection; undefined on listeners that attest nobody. */
+  /** The attested end of a connection; undefined on listeners that attest nobody. Throws `peer_unproven`. */
   readonly peerOf: (request: IncomingMessage) => Peer | undefined;
 };
 
@@ -131,6 +131,14 @@ export function requirePeer(peerOf: FrameParts['peerOf'], context: Context): Pee
   return peer;
 }
 
+function peerOrNone(peerOf: FrameParts['peerOf'], context: Context): Peer | undefined {
+  try {
+    return peerOf(context.req);
+  } catch {
+    return undefined;
+  }
+}
+
 function answerError(context: Context, door: Door | undefined, thrown: unknown, parts: FrameParts): void {
   const error =
     thrown instanceof IssuerError
@@ -138,7 +146,7 @@ function answerError(context: Context, door: Door | undefined, thrown: unknown, 
       : new IssuerError('server_error', 'an unexpected fault', { cause: thrown });
   parts.recorder.refused({
     door: door?.name ?? parts.surface,
-    peer: parts.peerOf(context.req),
+    peer: peerOrNone(parts.peerOf, context),
     code: error.code,
     detail: error.detail,
     audience: context.state.audience ?? [],

@@ -1,6 +1,6 @@
 /** The signers. A new one is one file and one line here. */
-export const SIGNERS = {
+export const signers = {
   local: () => import('./local.ts'),
 } as const;
 
-export type SignerName = keyof typeof SIGNERS;
+export type SignerName = keyof typeof signers;

@@ -5,8 +5,8 @@
  * store: exactly one wins each change, the others read it.
  */
 import { IssuerError } from '../core/errors.ts';
-import { type Advance, advance, EMPTY_RING, type KeyRing, type RingSettings } from '../core/key-ring.ts';
-import type { Algorithm, Clock, EpochSeconds, KeyMaterial, KeyStore, StoreVersion } from '../core/ports.ts';
+import { advance, EMPTY_RING, type KeyRing, type RingSettings } from '../core/key-ring.ts';
+import type { Algorithm, Clock, EpochSeconds, KeyMaterial, KeyStore, StoredBytes, StoreVersion } from '../core/ports.ts';
 
 export type LiveRingParts = {
   readonly store: KeyStore;
@@ -36,12 +36,12 @@ export interface LiveRing {
   tick(): Promise<void>;
   /** Throws IssuerError. */
   change(change: RingChange): Promise<KeyRing>;
-  /** Throws `temporarily_unavailable` when a shared store was not read for so long that others may have dropped our keys. */
+  /** Throws `temporarily_unavailable` when it is so long unknown what is stored that our keys may have been dropped there. */
   assertFresh(): void;
 }
 
 const CAS_ATTEMPTS = 8;
-/** How long a replica signs without having read a shared store; part of `keepSeconds`. */
+/** How long a replica signs without knowing what is stored; part of `keepSeconds`. */
 export const STALE_AFTER_SECONDS = 900;
 
 /** Opens the ring; makes keys only where the store never had one. Throws what the store throws. */
@@ -54,7 +54,9 @@ export async function openLiveRing(parts: LiveRingParts): Promise<LiveRing> {
 class StoredRing implements LiveRing {
   #ring: KeyRing = EMPTY_RING;
   #version: StoreVersion | undefined;
-  #readAt = Number.NEGATIVE_INFINITY;
+  /** When what is in effect was last known to be what is stored. */
+  #knownAt = Number.NEGATIVE_INFINITY;
+  /** What is stored is not known: never read, or a write whose outcome was not heard. */
   #mustRead = true;
   #queue: Promise<unknown> = Promise.resolve();
   readonly #parts: LiveRingParts;
@@ -74,8 +76,8 @@ class StoredRing implements LiveRing {
   }
 
   assertFresh(): void {
-    if (!this.#parts.store.shared) return;
-    const age = this.#parts.clock.elapsed() - this.#readAt;
+    if (!this.#parts.store.shared && !this.#mustRead) return;
+    const age = this.#parts.clock.elapsed() - this.#knownAt;
     if (age > STALE_AFTER_SECONDS)
       throw new IssuerError(
         'temporarily_unavailable',
@@ -99,10 +101,10 @@ class StoredRing implements LiveRing {
   }
 
   async #change(change: RingChange): Promise<KeyRing> {
-    const spares: KeyMaterial[] = [];
     for (let attempt = 0; attempt < CAS_ATTEMPTS; attempt++) {
       if (this.#mustRead || this.#parts.store.shared) await this.#read();
-      const wanted = await this.#wanted(change, spares);
+      else this.#knownAt = this.#parts.clock.elapsed(); // nobody else writes
+      const wanted = await this.#wanted(change);
       if (wanted === this.#ring || (await this.#write(wanted))) return this.#ring;
     }
     throw new IssuerError(
@@ -112,40 +114,49 @@ class StoredRing implements LiveRing {
   }
 
   /** The ring after the change and all that is then due, with freshly made keys where it takes some. */
-  async #wanted(change: RingChange, spares: KeyMaterial[]): Promise<KeyRing> {
+  async #wanted(change: RingChange): Promise<KeyRing> {
     const settings = this.#parts.settings();
     const now = this.#time.now();
     const changed = change(this.#ring, now, settings);
-    let due: Advance = advance(changed, now, settings, spares);
-    if (due.missing.length > 0) {
-      spares.push(...(await Promise.all(due.missing.map((algorithm) => this.#parts.generateKey(algorithm)))));
-      due = advance(changed, now, settings, spares);
-    }
-    return due.ring;
+    const due = advance(changed, now, settings);
+    if (due.missing.length === 0) return due.ring;
+    const spares = await Promise.all(due.missing.map((algorithm) => this.#parts.generateKey(algorithm)));
+    return advance(changed, now, settings, spares).ring;
   }
 
   async #read(): Promise<void> {
-    const stored = await this.#attempt('read', () => this.#parts.store.read(this.#parts.document));
-    this.#readAt = this.#parts.clock.elapsed();
+    const askedAt = this.#parts.clock.elapsed();
+    try {
+      const stored = await this.#parts.store.read(this.#parts.document);
+      if (stored !== undefined) this.#takeUp(stored);
+      else if (this.#version !== undefined)
+        throw new IssuerError('server_error', 'the stored key ring is gone');
+    } catch (error) {
+      throw this.#fault('read', error);
+    }
+    this.#knownAt = askedAt;
     this.#mustRead = false;
-    if (stored === undefined && this.#version !== undefined)
-      throw this.#fault('read', new IssuerError('server_error', 'the stored key ring is gone'));
-    if (stored === undefined || stored.version === this.#version) return;
+  }
+
+  #takeUp(stored: StoredBytes): void {
     const bytes = Buffer.from(stored.bytes.buffer, stored.bytes.byteOffset, stored.bytes.byteLength);
-    const ring = this.#parts.decode(bytes);
-    bytes.fill(0);
-    this.#takeEffect(ring, stored.version);
+    try {
+      if (stored.version !== this.#version) this.#takeEffect(this.#parts.decode(bytes), stored.version);
+    } finally {
+      bytes.fill(0);
+    }
   }
 
   /** False: somebody else was first. */
   async #write(ring: KeyRing): Promise<boolean> {
     const bytes = this.#parts.encode(ring);
+    this.#mustRead = true;
     try {
       const { store, document } = this.#parts;
       this.#takeEffect(ring, await store.write(document, bytes, this.#version));
+      this.#mustRead = false;
       return true;
     } catch (error) {
-      this.#mustRead = true;
       if (error instanceof IssuerError && error.code === 'conflict' && this.#parts.store.shared) return false;
       throw this.#fault('write', error);
     } finally {
@@ -156,17 +167,8 @@ class StoredRing implements LiveRing {
   #takeEffect(ring: KeyRing, version: StoreVersion): void {
     this.#ring = ring;
     this.#version = version;
-    this.#readAt = this.#parts.clock.elapsed();
     this.#time.atLeast(ring.changedAt);
     this.#parts.onChange(ring);
-  }
-
-  async #attempt<T>(operation: 'read' | 'write', action: () => Promise<T>): Promise<T> {
-    try {
-      return await action();
-    } catch (error) {
-      throw this.#fault(operation, error);
-    }
   }
 
   #fault(operation: 'read' | 'write', error: unknown): unknown {

@@ -1,0 +1,123 @@
+/**
+ * The door for SDKs that read a file (AWS_WEB_IDENTITY_TOKEN_FILE and its kin):
+ * keeps each file fresh. A file is replaced as a whole, and the last good one
+ * stays while no token can be had.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, open as openFile, rename, unlink } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import type { IssuerError } from '../core/errors.ts';
+import type { Issuer } from '../core/issuer.ts';
+import type { EpochSeconds, Workload } from '../core/ports.ts';
+
+export type TokenFile = {
+  readonly path: string;
+  readonly audience: string;
+  readonly uid: number;
+  readonly gid: number;
+  /** Permission bits. */
+  readonly mode: number;
+  readonly principalTags: boolean;
+  /** Whom the token is for: what the configuration vouches for. */
+  readonly workload: () => Workload;
+};
+
+export type TokenFilesParts = {
+  readonly files: readonly TokenFile[];
+  readonly issuer: Issuer;
+  readonly now: () => EpochSeconds;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+  readonly onRefresh: (
+    file: TokenFile,
+    outcome: { readonly expiresAt: EpochSeconds } | { readonly error: unknown },
+  ) => void;
+};
+
+export interface TokenFiles {
+  /** Paths that hold no token of this run yet. */
+  missing(): readonly string[];
+  close(): void;
+}
+
+const RETRY_SECONDS = 5;
+/** Of half a token's life, so that many machines do not renew in step. */
+const JITTER = 0.1;
+
+/** Resolves when each file was tried once. */
+export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
+  const written = new Set<string>();
+  const timers = new Map<string, NodeJS.Timeout>();
+  let isClosed = false;
+
+  async function refresh(file: TokenFile): Promise<void> {
+    let seconds = RETRY_SECONDS;
+    try {
+      const request = { audience: [file.audience], principalTags: file.principalTags };
+      const { token, claims } = await parts.issuer.issueTokenFor('token-files', file.workload(), request);
+      await replaceFile(file, token);
+      written.add(file.path);
+      parts.onRefresh(file, { expiresAt: claims.exp });
+      seconds = ((claims.exp - claims.iat) / 2) * (1 - JITTER * parts.random());
+    } catch (error) {
+      parts.onRefresh(file, { error });
+    }
+    if (!isClosed)
+      timers.set(
+        file.path,
+        setTimeout(() => refresh(file), seconds * 1000),
+      );
+  }
+
+  await Promise.all(parts.files.map(refresh));
+  return {
+    missing: () => parts.files.map((file) => file.path).filter((path) => !written.has(path)),
+    close() {
+      isClosed = true;
+      for (const timer of timers.values()) clearTimeout(timer);
+    },
+  };
+}
+
+/**
+ * Temporary file, fsync, rename, all through a held directory: its owner may be
+ * the workload, which could swap the path under us.
+ */
+async function replaceFile(file: TokenFile, token: string): Promise<void> {
+  const directory = await openFile(dirname(file.path), constants.O_RDONLY | constants.O_DIRECTORY);
+  const inside = (name: string) => `/proc/self/fd/${directory.fd}/${name}`;
+  const temporary = inside(`.${basename(file.path)}.${randomBytes(6).toString('hex')}`);
+  try {
+    const handle = await openFile(
+      temporary,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      0o600,
+    );
+    try {
+      await fill(handle, file, token);
+      await rename(temporary, inside(basename(file.path)));
+    } catch (error) {
+      await unlink(temporary).catch(() => undefined);
+      throw error;
+    }
+  } finally {
+    await directory.close();
+  }
+}
+
+async function fill(handle: FileHandle, file: TokenFile, token: string): Promise<void> {
+  try {
+    await handle.writeFile(token);
+    await handle.chown(file.uid, file.gid);
+    await handle.chmod(file.mode);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The refusal's code where there is one, for logs and metrics. */
+export function codeOf(error: unknown): string {
+  return (error as Partial<IssuerError>).code ?? 'server_error';
+}
