@@ -1,0 +1,126 @@
+/** argv → command. With main.ts the only file that touches the process. */
+import { writeSync } from 'node:fs';
+import { buffer } from 'node:stream/consumers';
+import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
+import packageJson from '../package.json' with { type: 'json' };
+import { type Command, CommandError, EXIT, type Io, Values } from './commands/command.ts';
+import { type CommandName, commands } from './commands/index.ts';
+
+/** Resolves to the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  const [name = '--help', ...rest] = argv;
+  const io = createIo();
+  try {
+    if (name === '--version' || name === '-v') return await runCommand('version', [], io);
+    if (name === '--help' || name === '-h' || name === 'help') return await help(rest[0], io);
+    if (!isCommand(name))
+      throw new CommandError(
+        `mintmark has no command "${name}"${didYouMean(name)}: see mintmark --help`,
+        EXIT.usage,
+      );
+    return await runCommand(name, rest, io);
+  } catch (error) {
+    io.writeError(`mintmark: ${describe(error)}\n`);
+    return error instanceof CommandError ? error.exitCode : EXIT.failed;
+  }
+}
+
+async function runCommand(name: CommandName, argv: readonly string[], io: Io): Promise<number> {
+  const { command } = (await commands[name]()) as { readonly command: Command };
+  const options: ParseArgsOptionsConfig = { help: { type: 'boolean', short: 'h' } };
+  for (const [option, { type, multiple, short }] of Object.entries(command.options))
+    options[option] = {
+      type,
+      ...(multiple === undefined ? {} : { multiple }),
+      ...(short === undefined ? {} : { short }),
+    };
+  const parsed = parse(name, argv, options);
+  if (parsed.values.help === true) return help(name, io);
+  if (parsed.positionals.length > 0 && command.words === undefined)
+    throw new CommandError(
+      `mintmark ${name} takes no "${parsed.positionals[0]}": see mintmark ${name} --help`,
+      EXIT.usage,
+    );
+  return command.run({ io, values: new Values(parsed.values), words: parsed.positionals });
+}
+
+function parse(name: string, argv: readonly string[], options: ParseArgsOptionsConfig) {
+  try {
+    return parseArgs({ args: [...argv], options, allowPositionals: true });
+  } catch (error) {
+    const [sentence] = (error as Error).message.split('. ');
+    throw new CommandError(`${sentence}: see mintmark ${name} --help`, EXIT.usage);
+  }
+}
+
+async function help(name: string | undefined, io: Io): Promise<number> {
+  if (name === undefined || !isCommand(name)) {
+    const lines = Object.entries(commands).map(
+      async ([command, load]) => `  ${command.padEnd(11)} ${((await load()).command as Command).summary}`,
+    );
+    io.write(`${HEADLINE}\n\n${(await Promise.all(lines)).join('\n')}\n\n${FOOTER}\n`);
+    return EXIT.ok;
+  }
+  const { command } = (await commands[name]()) as { readonly command: Command };
+  const options = Object.entries({
+    ...command.options,
+    help: { type: 'boolean' as const, help: 'Show this' },
+  }).map(([option, given]) => {
+    const flag = `--${option}${'value' in given && given.value !== undefined ? ` ${given.value}` : ''}`;
+    return `  ${flag.padEnd(24)} ${given.help}`;
+  });
+  const details = command.details === undefined ? '' : `\n${command.details}\n`;
+  io.write(`${command.summary}\n\nmintmark ${name} ${command.usage}\n${details}\n${options.join('\n')}\n`);
+  return EXIT.ok;
+}
+
+const HEADLINE = `Mintmark gives workloads short-lived OIDC tokens instead of secrets.
+
+mintmark COMMAND [OPTIONS]`;
+const FOOTER = `mintmark COMMAND --help says more.
+Exit codes: 0 done, 1 refused or failed, 2 wrong command line or configuration, 3 no issuer answers.`;
+
+function isCommand(name: string): name is CommandName {
+  return Object.hasOwn(commands, name);
+}
+
+function didYouMean(name: string): string {
+  const near = Object.keys(commands).find((command) => command.startsWith(name.slice(0, 2)));
+  return near === undefined ? '' : ` (did you mean ${near}?)`;
+}
+
+/** Errors are told by what they say, never by a stack. */
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function createIo(): Io {
+  return {
+    env: process.env,
+    uid: process.getuid?.() ?? 0,
+    gid: process.getgid?.() ?? 0,
+    pid: process.pid,
+    version: packageJson.version,
+    nodeVersion: process.version,
+    isTerminal: process.stdout.isTTY === true,
+    write: (text) => writeAll(1, text),
+    writeError: (text) => writeAll(2, text),
+    readInput: () => buffer(process.stdin),
+    onSignal: (signal, handler) => process.on(signal, handler),
+  };
+}
+
+/** Synchronously, so that an audit line is written before its token is answered. Throws where nobody reads. */
+function writeAll(fd: number, text: string): void {
+  let bytes = Buffer.from(text);
+  while (bytes.length > 0) {
+    try {
+      bytes = bytes.subarray(writeSync(fd, bytes));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      Atomics.wait(PAUSE, 0, 0, 1);
+    }
+  }
+}
+
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));

@@ -1,0 +1,96 @@
+/** Asking a running issuer over its sockets. */
+import { existsSync } from 'node:fs';
+import { request } from 'node:http';
+import { dirname, join } from 'node:path';
+import { CommandError, EXIT, type Invocation, type Io, type Option } from './command.ts';
+
+export type Question = {
+  readonly method?: 'GET' | 'POST';
+  readonly path: string;
+  readonly fields?: Readonly<Record<string, unknown>>;
+  readonly bytes?: Buffer;
+};
+
+export type Answer = { readonly status: number; readonly body: Buffer };
+
+export const SOCKET_OPTION: Option = {
+  type: 'string',
+  value: 'PATH',
+  help: "The issuer's socket (also MINTMARK_SOCKET)",
+};
+export const ADMIN_OPTION: Option = {
+  type: 'string',
+  value: 'PATH',
+  help: "The issuer's admin socket (also MINTMARK_ADMIN)",
+};
+
+const SYSTEM_SOCKET = '/run/mintmark/api.sock';
+const TIMEOUT_MS = 30_000;
+
+/** Where `mintmark serve` without a configuration listens: below the user's own run-time directory. */
+export function developmentSocket({ env, uid }: Io): string {
+  return join(env.XDG_RUNTIME_DIR ?? `/tmp/mintmark-${uid}`, 'mintmark', 'api.sock');
+}
+
+export function workloadSocket({ io, values }: Invocation): string {
+  const named = values.text('socket') ?? io.env.MINTMARK_SOCKET;
+  if (named !== undefined) return named;
+  return existsSync(SYSTEM_SOCKET) ? SYSTEM_SOCKET : developmentSocket(io);
+}
+
+export function adminSocket(invocation: Invocation): string {
+  const { io, values } = invocation;
+  return (
+    values.text('admin') ?? io.env.MINTMARK_ADMIN ?? join(dirname(workloadSocket(invocation)), 'admin.sock')
+  );
+}
+
+/** Throws CommandError `unreachable` with what to look at. */
+export function ask(socketPath: string, question: Question): Promise<Answer> {
+  const body =
+    question.bytes ??
+    (question.fields === undefined ? undefined : Buffer.from(JSON.stringify(question.fields)));
+  const type = question.bytes === undefined ? 'application/json' : 'application/octet-stream';
+  return new Promise((resolve, reject) => {
+    const outgoing = request({
+      socketPath,
+      path: question.path,
+      method: question.method ?? (body === undefined ? 'GET' : 'POST'),
+      headers: body === undefined ? {} : { 'Content-Type': type, 'Content-Length': body.length },
+      timeout: TIMEOUT_MS,
+    });
+    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer within 30 s')));
+    outgoing.on('error', (error) => reject(unreachable(socketPath, error)));
+    outgoing.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', (error) => reject(unreachable(socketPath, error)));
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
+    });
+    outgoing.end(body);
+  });
+}
+
+/** The answer's JSON; throws CommandError with the issuer's own words where it refused. */
+export async function askJson<T>(socketPath: string, question: Question): Promise<T> {
+  return parseAnswer(await ask(socketPath, question)) as T;
+}
+
+export function parseAnswer(answer: Answer): unknown {
+  const value = JSON.parse(answer.body.toString('utf8')) as Record<string, unknown>;
+  if (answer.status < 400) return value;
+  const { error, error_description: sentence, reason } = value;
+  throw new CommandError([`${error}: ${sentence}`, reason].filter((part) => part !== undefined).join('\n'));
+}
+
+function unreachable(socketPath: string, error: Error): CommandError {
+  const code = (error as NodeJS.ErrnoException).code;
+  const hint =
+    code === 'EACCES'
+      ? 'you may not open it: see `socket.group` in the configuration'
+      : 'is `mintmark serve` running? MINTMARK_SOCKET or --socket names another socket';
+  return new CommandError(
+    `no issuer answers at ${socketPath} (${code ?? error.message}): ${hint}`,
+    EXIT.unreachable,
+  );
+}

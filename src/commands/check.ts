@@ -1,0 +1,21 @@
+import { type Command, EXIT, JSON_OPTION } from './command.ts';
+import { CONFIGURATION_OPTIONS, loadConfiguration } from './configuration.ts';
+
+export const command: Command = {
+  summary: 'Check the configuration and print what it comes to',
+  usage: '[--config FILE] [--json]',
+  details: 'Every mistake is told at once, each with its path; the exit code is then 2.',
+  options: { ...CONFIGURATION_OPTIONS, json: JSON_OPTION },
+  async run(invocation) {
+    const { io, values } = invocation;
+    const loaded = await loadConfiguration(invocation);
+    const [{ describeConfig }, { checkRules }] = await Promise.all([
+      import('../config.ts'),
+      import('../compose/check.ts'),
+    ]);
+    const warnings = await checkRules(loaded);
+    for (const warning of [...loaded.warnings, ...warnings]) io.writeError(`warning: ${warning}\n`);
+    io.write(describeConfig(loaded.config, values.flag('json') ? 'json' : 'yaml'));
+    return EXIT.ok;
+  },
+};

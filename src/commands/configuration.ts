@@ -1,0 +1,66 @@
+/** The configuration that the options of `serve` and `check` name. */
+import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import { attestors } from '../attestors/index.ts';
+import { openNames } from '../attestors/names.ts';
+import type { LoadedConfig } from '../config.ts';
+import { doors } from '../doors/index.ts';
+import { stores } from '../stores/index.ts';
+import { developmentSocket } from './ask.ts';
+import { CommandError, EXIT, type Invocation, type Option } from './command.ts';
+
+const LISTEN = '127.0.0.1:8787';
+const tables = { attestors, doors, stores };
+
+export const CONFIGURATION_OPTIONS: Readonly<Record<string, Option>> = {
+  config: { type: 'string', value: 'FILE', help: 'The configuration (also MINTMARK_CONFIG)' },
+  socket: { type: 'string', value: 'PATH', help: 'Without a file: the socket for workloads' },
+  listen: { type: 'string', value: 'HOST:PORT', help: `Without a file: the public documents (${LISTEN})` },
+  admin: { type: 'string', value: 'PATH', help: 'Without a file: the admin socket (beside the socket)' },
+  state: { type: 'string', value: 'DIR', help: 'Without a file: keep the keys here (in memory)' },
+};
+
+/** Throws CommandError with every mistake of the configuration. */
+export async function loadConfiguration(
+  invocation: Invocation,
+): Promise<LoadedConfig & { readonly file: string | undefined }> {
+  const { io, values } = invocation;
+  const file = values.text('config') ?? io.env.MINTMARK_CONFIG;
+  const clash = Object.keys(CONFIGURATION_OPTIONS).find(
+    (name) => name !== 'config' && values.text(name) !== undefined,
+  );
+  if (file !== undefined && clash !== undefined)
+    throw new CommandError(`--${clash} goes without a file: in ${file} it is a setting`, EXIT.usage);
+  const { ConfigError, loadConfig } = await import('../config.ts');
+  try {
+    const loaded =
+      file === undefined
+        ? await loadDevelopment(invocation)
+        : await loadConfig({ file, env: io.env, tables });
+    return { ...loaded, file };
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandError(error.format(), EXIT.usage);
+    throw error;
+  }
+}
+
+/** Own user only, loopback only: for trying it out. */
+async function loadDevelopment({ io, values }: Invocation): Promise<LoadedConfig> {
+  const { developmentConfig } = await import('../config.ts');
+  const socketPath = values.text('socket') ?? io.env.MINTMARK_SOCKET ?? developmentSocket(io);
+  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+  return developmentConfig({
+    socketPath,
+    listen: values.text('listen') ?? LISTEN,
+    adminPath: values.text('admin') ?? join(dirname(socketPath), 'admin.sock'),
+    stateDirectory: values.text('state'),
+    uid: io.uid,
+    user: openNames(() => 0)
+      .users()
+      .nameOf.get(io.uid),
+    host: hostname(),
+    env: io.env,
+    tables,
+  });
+}

@@ -1,0 +1,80 @@
+import { type Command, CommandError, EXIT, type Invocation, type Io } from './command.ts';
+import { CONFIGURATION_OPTIONS, loadConfiguration } from './configuration.ts';
+
+export const command: Command = {
+  summary: 'Run the issuer',
+  usage: '[--config FILE | --socket PATH --listen HOST:PORT --admin PATH --state DIR]',
+  details: `Without a file it is a development issuer: loopback http, the own user only.
+SIGHUP reads rules, token files and certificates again; SIGTERM lets calls in flight end.
+The log goes to stdout, one JSON line an event, one audit line a decision.`,
+  options: CONFIGURATION_OPTIONS,
+  async run(invocation) {
+    const { io } = invocation;
+    const loaded = await loadConfiguration(invocation);
+    const [{ openServer }, { forbidDumping }, { notify }] = await Promise.all([
+      import('../compose.ts'),
+      import('../net/kernel.ts'),
+      import('../net/notify.ts'),
+    ]);
+    forbidDumping();
+    const server = await openServer({ ...io, loaded, writeLog: io.write }).catch((error: Error) => {
+      throw new CommandError(startFailure(error), error.name === 'ConfigError' ? EXIT.usage : EXIT.failed);
+    });
+    for (const warning of loaded.warnings) server.log.warn(warning);
+    server.log.info({ issuer: loaded.config.issuer, ...server.addresses }, 'ready');
+    if (loaded.config.development)
+      io.writeError(developmentNotice(loaded.config.issuer, loaded.config.socket.path));
+    const tell = (state: string) => notify(io.env.NOTIFY_SOCKET, state);
+    tell('READY=1');
+    io.onSignal('SIGHUP', () => reload(invocation, server, tell));
+    await stopSignal(io);
+    tell('STOPPING=1');
+    await server.close();
+    server.log.info('stopped');
+    return EXIT.ok;
+  },
+};
+
+function stopSignal(io: Io): Promise<void> {
+  return new Promise((resolve) => {
+    io.onSignal('SIGTERM', resolve);
+    io.onSignal('SIGINT', resolve);
+  });
+}
+
+type Server = Awaited<ReturnType<typeof import('../compose.ts')['openServer']>>;
+
+/** A bad new configuration keeps the old one and says why. */
+async function reload(invocation: Invocation, server: Server, tell: (state: string) => void): Promise<void> {
+  tell('RELOADING=1');
+  try {
+    const loaded = await loadConfiguration(invocation);
+    await server.reload(loaded);
+    for (const warning of loaded.warnings) server.log.warn(warning);
+    server.log.info('the configuration was read again and holds from now on');
+  } catch (error) {
+    server.log.error({ err: error }, 'the new configuration is not taken; the old one stays');
+  }
+  tell('READY=1');
+}
+
+/** What the system or the configuration said, and what to do about a port that is taken. */
+function startFailure(error: Error): string {
+  const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  if (code === 'EADDRINUSE' && port !== undefined)
+    return `${address}:${port} is taken: another Mintmark? Set public.listen or status.listen (MINTMARK_STATUS_LISTEN)`;
+  const { detail } = error as { readonly detail?: string };
+  return detail ?? error.message;
+}
+
+function developmentNotice(issuer: string, socket: string): string {
+  return `
+  THIS IS A DEVELOPMENT ISSUER. ${issuer} is plain http on loopback, and it gives
+  this user's processes a token for any audience. For more: mintmark serve --config FILE
+
+  Try it:
+    curl --unix-socket ${socket} http://localhost/v1/tokens/oidc -d '{"aud":"https://example.com"}'
+    curl ${issuer}/.well-known/openid-configuration
+
+`;
+}

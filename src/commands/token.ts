@@ -1,0 +1,70 @@
+import { ask, parseAnswer, SOCKET_OPTION, workloadSocket } from './ask.ts';
+import { type Command, CommandError, EXIT, type Values } from './command.ts';
+import { decodeToken, formatToken } from './token-text.ts';
+
+export const command: Command = {
+  summary: 'Ask the socket for a token and print it',
+  usage: '--aud AUDIENCE [--ttl SECONDS] [--principal-tags] [--decode | --json] [--socket PATH]',
+  details: 'The token goes to stdout and nothing else does, so TOKEN=$(mintmark token --aud X) works.',
+  options: {
+    aud: {
+      type: 'string',
+      value: 'AUDIENCE',
+      multiple: true,
+      help: 'Who is to take the token; again for a second one',
+    },
+    ttl: { type: 'string', value: 'SECONDS', help: "Its life, within what the rule allows (the rule's own)" },
+    'principal-tags': { type: 'boolean', help: 'Add the AWS principal tags of the rule' },
+    decode: { type: 'boolean', help: 'Show header and claims as people read them instead of the token' },
+    json: { type: 'boolean', help: 'Print {"token", "header", "claims"}' },
+    socket: SOCKET_OPTION,
+  },
+  async run(invocation) {
+    const { io, values } = invocation;
+    const answer = await ask(workloadSocket(invocation), {
+      path: '/v1/tokens/oidc',
+      fields: fieldsOf(invocation.values),
+    });
+    if (answer.status !== 200) throw refusal(answer);
+    const token = answer.body.toString('utf8');
+    if (values.flag('json')) io.write(`${JSON.stringify({ token, ...decodeToken(token) }, null, 2)}\n`);
+    else if (values.flag('decode')) io.write(formatToken(token, Date.now() / 1000));
+    else io.write(`${token}\n`);
+    return EXIT.ok;
+  },
+};
+
+function fieldsOf(values: Values): Readonly<Record<string, unknown>> {
+  const [first, ...more] = values.list('aud');
+  const ttl = values.text('ttl');
+  if (ttl !== undefined && !/^[0-9]+$/.test(ttl))
+    throw new CommandError('--ttl is a number of seconds, as in --ttl 300', EXIT.usage);
+  return {
+    ...(first === undefined ? {} : { aud: more.length === 0 ? first : [first, ...more] }),
+    ...(ttl === undefined ? {} : { ttl: Number(ttl) }),
+    ...(values.flag('principal-tags') ? { aws_principal_tags: true } : {}),
+  };
+}
+
+type Shown = {
+  readonly nearest?: readonly {
+    rule: string;
+    holds: readonly string[];
+    fails: readonly { selector: string; instead: string }[];
+  }[];
+};
+
+/** The issuer's reason, and the nearest rules as `explain` shows them. */
+function refusal(answer: Parameters<typeof parseAnswer>[0]): Error {
+  const shown = JSON.parse(answer.body.toString('utf8')) as Shown;
+  try {
+    parseAnswer(answer);
+  } catch (error) {
+    const lines = (shown.nearest ?? []).map(
+      ({ rule, fails }) =>
+        `nearest: "${rule}"${fails.map(({ selector, instead }) => `; ${selector} does not hold (${instead})`).join('')}`,
+    );
+    return new CommandError([(error as Error).message, ...lines].join('\n'));
+  }
+  return new CommandError(`unexpected status ${answer.status}`);
+}

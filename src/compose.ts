@@ -1,0 +1,206 @@
+/** Config → running server: the only place that wires. What is opened here is closed in reverse order. */
+import { randomUUID } from 'node:crypto';
+import { type Names, openNames } from './attestors/names.ts';
+import { openAttestors } from './compose/attestors.ts';
+import { withAwsToken, writeAwsEnvironment } from './compose/aws.ts';
+import { ruleWarnings } from './compose/check.ts';
+import { openDoors } from './compose/doors.ts';
+import { type Keys, openKeys } from './compose/keys.ts';
+import { type Listeners, openListeners } from './compose/listeners.ts';
+import { type Observers, openObservers } from './compose/observers.ts';
+import { policyOf } from './compose/policy.ts';
+import { resolveTokenFiles } from './compose/token-files.ts';
+import type { LoadedConfig } from './config.ts';
+import { IssuerError } from './core/errors.ts';
+import { createIssuer, type Issuer } from './core/issuer.ts';
+import type { Policy } from './core/policy.ts';
+import type { Attestor, Clock } from './core/ports.ts';
+import type { Surface } from './doors/door.ts';
+import { open as openTokenFiles, type TokenFiles } from './doors/token-files.ts';
+import type { Log } from './observe/log.ts';
+import { signers } from './signers/index.ts';
+
+export type ServerParts = {
+  readonly loaded: LoadedConfig;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The process's own group id. */
+  readonly gid: number;
+  readonly version: string;
+  readonly nodeVersion: string;
+  /** Writes a line of the log, all of it; throws where it cannot. */
+  readonly writeLog: (line: string) => void;
+};
+
+export type Server = {
+  readonly log: Log;
+  readonly addresses: Readonly<Partial<Record<Surface, string>>>;
+  /** Takes the rules, token files and certificates of a new configuration; throws and keeps the old one. */
+  reload(loaded: LoadedConfig): Promise<void>;
+  /** Lets calls in flight end. */
+  close(): Promise<void>;
+};
+
+/** What a reload replaces. */
+type Effect = {
+  loaded: LoadedConfig;
+  policy: Policy;
+  /** The policy that the key ring prepares for: the one in effect but during a reload. */
+  coming: Policy;
+  tokenFiles: TokenFiles;
+};
+
+/** What stays from start to stop. */
+type Parts = ServerParts & {
+  readonly observers: Observers;
+  readonly names: Names;
+  readonly attestor: Attestor;
+  readonly keys: Keys;
+  readonly issuer: Issuer;
+  readonly effect: Effect;
+};
+
+type Closers = (() => Promise<void> | void)[];
+
+const clock: Clock = {
+  now: () => Math.floor(Date.now() / 1000),
+  elapsed: () => performance.now() / 1000,
+};
+
+const NO_TOKEN_FILES: TokenFiles = { missing: () => [], close: () => undefined };
+
+/** Throws ConfigError, IssuerError or the system's error, with everything closed again. */
+export async function openServer(given: ServerParts): Promise<Server> {
+  const closers: Closers = [];
+  const close = async () => {
+    for (const step of closers.splice(0).reverse()) await step();
+  };
+  try {
+    const parts = await openCore(given, closers);
+    await replaceTokenFiles(parts);
+    closers.push(() => parts.effect.tokenFiles.close());
+    const listeners = await openSurfaces(parts);
+    closers.push(() => listeners.close(parts.effect.loaded.config.stopWithinSeconds * 1000));
+    const { log } = parts.observers;
+    return {
+      log,
+      addresses: listeners.addresses,
+      reload: (loaded) => reload(parts, listeners, loaded),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Everything between a request and its token. */
+async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
+  const loaded = withAwsToken(given.loaded, given.env);
+  const { config } = loaded;
+  const observers = openObservers({ ...given, config, clock });
+  closers.push(() => observers.close());
+  const attestor = await openAttestors(config, { clock });
+  closers.push(() => attestor.close());
+  const policy = await policyOf(loaded, attestor.kinds);
+  const effect: Effect = { loaded, policy, coming: policy, tokenFiles: NO_TOKEN_FILES };
+  const keys = await openKeys({
+    config,
+    clock,
+    policy: () => effect.coming,
+    credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
+    warn: observers.warn,
+    onFault: observers.storeFault,
+  });
+  closers.push(() => keys.close());
+  observers.watchKeys(keys);
+  const { live } = keys;
+  const signer = (await signers.local()).open({
+    ring: () => live.current,
+    assertFresh: () => live.assertFresh(),
+  });
+  closers.push(() => signer.close());
+  const issuer = createIssuer({
+    identifier: config.issuer,
+    policy: () => effect.policy,
+    attestor,
+    signer,
+    recorder: observers.recorder,
+    clock,
+    createTokenId: randomUUID,
+  });
+  return { ...given, observers, names: openNames(clock.elapsed), attestor, keys, issuer, effect };
+}
+
+async function openSurfaces(parts: Parts): Promise<Listeners> {
+  const { effect, keys, observers, attestor } = parts;
+  let listeners: Listeners | undefined;
+  const frame = await openDoors({
+    ...parts,
+    loaded: effect.loaded,
+    tokenFiles: () => effect.tokenFiles,
+    caCertificate: () => listeners?.caCertificate(),
+  });
+  listeners = await openListeners({
+    ...parts,
+    config: effect.loaded.config,
+    clock,
+    store: keys.store,
+    frame,
+    onPeer: (peer) => attestor.meet?.(peer, effect.policy.wanted),
+    warn: observers.warn,
+  });
+  return listeners;
+}
+
+/** Settings that only a restart can change. */
+const FIXED = [
+  'issuer',
+  'host',
+  'socket',
+  'public',
+  'status',
+  'admin',
+  'keys',
+  'attestors',
+  'doors',
+  'log',
+] as const;
+
+async function reload(parts: Parts, listeners: Listeners, given: LoadedConfig): Promise<void> {
+  const { effect, keys, attestor } = parts;
+  const loaded = withAwsToken(given, parts.env);
+  const changed = FIXED.filter(
+    (key) => JSON.stringify(loaded.config[key]) !== JSON.stringify(effect.loaded.config[key]),
+  );
+  if (changed.length > 0)
+    throw new IssuerError('conflict', `only a restart can change ${changed.join(', ')}`);
+  const policy = await policyOf(loaded, attestor.kinds);
+  resolveTokenFiles(loaded, () => policy, parts.names, parts.gid);
+  // The ring takes up a longer life or a new algorithm before a token may need it.
+  effect.coming = policy;
+  try {
+    await keys.live.change((ring) => ring);
+    await listeners.reloadTls();
+  } catch (error) {
+    effect.coming = effect.policy;
+    throw error;
+  }
+  Object.assign(effect, { loaded, policy });
+  await replaceTokenFiles(parts);
+}
+
+async function replaceTokenFiles(parts: Parts): Promise<void> {
+  const { effect, issuer, observers, env } = parts;
+  const { files, warnings } = resolveTokenFiles(effect.loaded, () => effect.policy, parts.names, parts.gid);
+  for (const warning of [...ruleWarnings(effect.loaded.config), ...warnings]) observers.warn(warning);
+  effect.tokenFiles.close();
+  const { now } = clock;
+  effect.tokenFiles = await openTokenFiles({
+    files,
+    issuer,
+    now,
+    random: Math.random,
+    onRefresh: observers.tokenFile,
+  });
+  await writeAwsEnvironment(effect.loaded, env);
+}

@@ -1,0 +1,80 @@
+/**
+ * What Fly's init does where AWS_ROLE_ARN is set (wire.md): a fresh token file for
+ * AWS, and the variables that every process needs to use it.
+ */
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { LoadedConfig } from '../config.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const AUDIENCE = 'sts.amazonaws.com';
+const OWNER_KINDS = ['unix:user:', 'unix:uid:'];
+
+/**
+ * The configuration with a token file for AWS where the environment names a role
+ * and the configuration has none. Throws ConfigError where no rule says for whom.
+ */
+export function withAwsToken(loaded: LoadedConfig, env: Environment): LoadedConfig {
+  const { config, reject } = loaded;
+  if (env.AWS_ROLE_ARN === undefined || config.tokens.some(({ audience }) => audience === AUDIENCE))
+    return loaded;
+  const rule = config.rules.find(
+    ({ audiences, audiencePatterns, match }) =>
+      (audiences.includes(AUDIENCE) || audiencePatterns.length > 0) && ownerOf(match) !== undefined,
+  );
+  const owner = rule && ownerOf(rule.match);
+  if (rule === undefined || owner === undefined)
+    throw reject([
+      {
+        path: 'rules',
+        message: `AWS_ROLE_ARN is set, and no rule for a unix:user or unix:uid allows ${AUDIENCE}`,
+        hint: 'add one, or a token file below `tokens`',
+      },
+    ]);
+  const path = env.AWS_WEB_IDENTITY_TOKEN_FILE ?? join(dirname(config.socket.path), 'oidc_token');
+  const entry = {
+    path,
+    audience: AUDIENCE,
+    owner,
+    group: undefined,
+    mode: 0o400,
+    rule: rule.name,
+    principalTags: false,
+  };
+  return { ...loaded, config: { ...config, tokens: [...config.tokens, entry] } };
+}
+
+function ownerOf(match: readonly string[]): string | undefined {
+  for (const kind of OWNER_KINDS) {
+    const found = match.find((selector) => selector.startsWith(kind));
+    if (found !== undefined) return found.slice(kind.length);
+  }
+  return undefined;
+}
+
+/** Writes `aws.env` beside the socket, for EnvironmentFile= and env_file; resolves to its path. */
+export async function writeAwsEnvironment(
+  { config }: LoadedConfig,
+  env: Environment,
+): Promise<string | undefined> {
+  const token = config.tokens.find(({ audience }) => audience === AUDIENCE);
+  if (env.AWS_ROLE_ARN === undefined || token === undefined) return undefined;
+  const path = join(dirname(config.socket.path), 'aws.env');
+  const variables = {
+    AWS_ROLE_ARN: env.AWS_ROLE_ARN,
+    AWS_WEB_IDENTITY_TOKEN_FILE: token.path,
+    AWS_ROLE_SESSION_NAME: env.AWS_ROLE_SESSION_NAME ?? sessionName(config.host),
+  };
+  const lines = Object.entries(variables).map(([name, value]) => `${name}=${value}\n`);
+  await writeFile(path, lines.join(''), { mode: 0o644 });
+  return path;
+}
+
+/** AWS: 2 to 64 characters of [\w+=,.@-]. */
+function sessionName(host: string): string {
+  return host
+    .replace(/[^\w+=,.@-]/g, '-')
+    .padEnd(2, '-')
+    .slice(0, 64);
+}

@@ -1,0 +1,93 @@
+/** The doors of each listener: those of the configuration, and those that are always there. */
+import type { IncomingMessage } from 'node:http';
+import type { LoadedConfig } from '../config.ts';
+import type { Issuer } from '../core/issuer.ts';
+import type { Peer } from '../core/ports.ts';
+import { createFrame, type Door, type FrameParts, type Surface } from '../doors/door.ts';
+import { type DoorName, doors } from '../doors/index.ts';
+import type { TokenFiles } from '../doors/token-files.ts';
+import { peerOf as unixPeerOf } from '../net/connections.ts';
+import { peerOfPid } from '../net/peer.ts';
+import { cacheForSeconds, type Keys } from './keys.ts';
+import type { Observers } from './observers.ts';
+
+export type DoorsParts = {
+  readonly loaded: LoadedConfig;
+  readonly version: string;
+  readonly issuer: Issuer;
+  readonly keys: Keys;
+  readonly observers: Observers;
+  readonly tokenFiles: () => TokenFiles;
+  readonly caCertificate: () => string | undefined;
+};
+
+const nobody = () => undefined;
+const unixPeer = (request: IncomingMessage): Peer => unixPeerOf(request.socket);
+
+/** The request handler of each listener. */
+export async function openDoors(
+  parts: DoorsParts,
+): Promise<(surface: Surface) => ReturnType<typeof createFrame>> {
+  const opened = [...(await configuredDoors(parts)), ...(await builtInDoors(parts))];
+  const { version, observers } = parts;
+  return (surface) =>
+    createFrame({
+      surface,
+      doors: opened,
+      version,
+      recorder: observers.recorder,
+      peerOf: peerOfSurface(surface),
+    });
+}
+
+function peerOfSurface(surface: Surface): FrameParts['peerOf'] {
+  return surface === 'workload' || surface === 'admin' ? unixPeer : nobody;
+}
+
+async function configuredDoors({ loaded, issuer }: DoorsParts): Promise<readonly Door[]> {
+  return Promise.all(
+    Object.entries(loaded.config.doors).map(async ([name, block]) => {
+      const module = await doors[name as DoorName]();
+      return module.open(block as Parameters<typeof module.open>[0], { issuer, peerOf: unixPeer });
+    }),
+  );
+}
+
+async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {
+  const { loaded, issuer, keys, observers, tokenFiles, caCertificate } = parts;
+  const { config } = loaded;
+  const [discovery, status, admin, explain] = await Promise.all([
+    import('../doors/discovery.ts'),
+    import('../doors/status.ts'),
+    import('../doors/admin.ts'),
+    import('../doors/explain.ts'),
+  ]);
+  const notReady = () => [
+    ...keys.notReady(),
+    ...observers.notReady(),
+    ...tokenFiles()
+      .missing()
+      .map((path) => `no token in ${path} yet`),
+  ];
+  const statusParts = { metrics: observers.metrics, notReady };
+  const cacheFor = cacheForSeconds(config);
+  return [
+    discovery.open({
+      issuer: config.issuer,
+      documents: keys.documents,
+      cacheForSeconds: cacheFor,
+      onJwks: observers.jwksAnswered,
+    }),
+    status.open(statusParts, 'status'),
+    status.open(statusParts, 'admin'),
+    admin.open({
+      ...keys,
+      keys: () => keys.live.current.keys,
+      now: () => keys.live.now(),
+      settings: () => ({ ...keys.settings(), cacheForSeconds: cacheFor }),
+      caCertificate,
+    }),
+    explain.openForSelf({ issuer, peerOf: unixPeer }),
+    explain.openForAdmin({ issuer, openPeer: (pid) => peerOfPid(pid) }),
+  ];
+}

@@ -1,0 +1,169 @@
+/** The key ring of the configured issuer: its store, its seal, its rotation. */
+import type { KeyObject } from 'node:crypto';
+import { join } from 'node:path';
+import type { Config } from '../config.ts';
+import { buildDocuments, type PublicDocuments } from '../core/discovery.ts';
+import { IssuerError } from '../core/errors.ts';
+import { activeKey, adopt, type KeyRing, type RingSettings, revoke, rotate } from '../core/key-ring.ts';
+import type { Policy } from '../core/policy.ts';
+import type { Algorithm, Clock, KeyStore } from '../core/ports.ts';
+import { effectiveUid, tryLock } from '../net/kernel.ts';
+import { describeKey, generateKey } from '../signers/key-material.ts';
+import { type LiveRing, openLiveRing, STALE_AFTER_SECONDS } from '../signers/live-ring.ts';
+import { decodeRing, encodeRing } from '../signers/ring-bytes.ts';
+import { type StoreContext, stores } from '../stores/index.ts';
+
+export type KeysParts = {
+  readonly config: Config;
+  readonly clock: Clock;
+  /** The policy in effect, or about to be. */
+  readonly policy: () => Policy;
+  /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
+  readonly credentialsDirectory: string | undefined;
+  readonly warn: (message: string) => void;
+  readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
+};
+
+export type Keys = {
+  readonly live: LiveRing;
+  readonly store: KeyStore;
+  readonly settings: () => RingSettings;
+  readonly documents: () => PublicDocuments;
+  rotate(algorithm: Algorithm | undefined, isForced: boolean): Promise<void>;
+  revoke(keyId: string): Promise<void>;
+  importKey(privateKey: KeyObject, algorithm: Algorithm): Promise<void>;
+  /** Until the active key is due to be replaced; below 0 it is overdue. */
+  secondsToRotation(algorithm: Algorithm): number | undefined;
+  /** What keeps a token from being signed now. */
+  notReady(): readonly string[];
+  close(): Promise<void>;
+};
+
+const RING_DOCUMENT = 'key-ring';
+const TICK_MAX_SECONDS = 30;
+/** How often a store that others write is read. */
+const SHARED_TICK_SECONDS = 5;
+
+export async function openKeys(parts: KeysParts): Promise<Keys> {
+  const { config, clock, policy } = parts;
+  const store = await openStore(parts);
+  const settings = () => ringSettings(config, policy());
+  let documents: PublicDocuments | undefined;
+  const onChange = (ring: KeyRing) => {
+    documents = buildDocuments(config.issuer, ring);
+  };
+  const { onFault } = parts;
+  const ringParts = {
+    store,
+    document: RING_DOCUMENT,
+    clock,
+    settings,
+    generateKey,
+    encode: encodeRing,
+    decode: decodeRing,
+  };
+  const live = await openLiveRing({ ...ringParts, onChange, onFault }).catch(async (error) => {
+    await store.close();
+    throw error;
+  });
+  const period = store.shared
+    ? SHARED_TICK_SECONDS
+    : Math.min(TICK_MAX_SECONDS, config.keys.rotateEverySeconds / 10);
+  const timer = setInterval(() => live.tick(), Math.max(period, 0.1) * 1000);
+  return {
+    live,
+    store,
+    settings,
+    documents: () => documents ?? unpublished(),
+    ...commands(live, settings),
+    secondsToRotation(algorithm) {
+      const activatedAt = activeKey(live.current, algorithm)?.activatedAt;
+      return activatedAt === undefined
+        ? undefined
+        : activatedAt + config.keys.rotateEverySeconds - live.now();
+    },
+    notReady: () => notReady(live, policy()),
+    async close() {
+      clearInterval(timer);
+      await store.close();
+    },
+  };
+}
+
+async function openStore({ config, credentialsDirectory, warn }: KeysParts): Promise<KeyStore> {
+  const { store, encryption } = config.keys;
+  const context: StoreContext = { uid: effectiveUid(), lock: tryLock, warn };
+  if (store.name === 'memory') return (await stores.memory()).open();
+  const module = await stores.file();
+  const block = store.block as Parameters<typeof module.open>[0];
+  const inner = await module.open(block, context);
+  try {
+    const [{ sealStore }, { loadKek }] = await Promise.all([
+      import('../stores/sealed.ts'),
+      import('../stores/kek.ts'),
+    ]);
+    const directory = typeof block === 'string' ? block : block.path;
+    const source =
+      encryption?.credential !== undefined
+        ? { credential: encryption.credential, directory: credentialsDirectory }
+        : encryption?.file !== undefined
+          ? { file: encryption.file }
+          : { generate: join(directory, 'kek') };
+    return sealStore(inner, await loadKek(source, context), config.issuer);
+  } catch (error) {
+    await inner.close();
+    throw error;
+  }
+}
+
+function ringSettings(config: Config, policy: Policy): RingSettings {
+  const { rotateEverySeconds, publishAtLeastSeconds } = config.keys;
+  return {
+    algorithms: [...new Set<Algorithm>(['RS256', ...policy.algorithms])],
+    rotateEverySeconds,
+    publishAtLeastSeconds,
+    longestTtlSeconds: policy.longestTtlSeconds,
+    keepSeconds: cacheForSeconds(config) + (config.keys.store.name === 'memory' ? 0 : STALE_AFTER_SECONDS),
+  };
+}
+
+const DEFAULT_CACHE_SECONDS = 300;
+
+export function cacheForSeconds(config: Config): number {
+  return config.public?.cacheForSeconds ?? DEFAULT_CACHE_SECONDS;
+}
+
+function commands(
+  live: LiveRing,
+  settings: () => RingSettings,
+): Pick<Keys, 'rotate' | 'revoke' | 'importKey'> {
+  return {
+    async rotate(algorithm, isForced) {
+      const algorithms = algorithm === undefined ? settings().algorithms : [algorithm];
+      await live.change((ring, now, current) =>
+        algorithms.reduce((changed, each) => rotate(changed, each, isForced, now, current), ring),
+      );
+    },
+    async revoke(keyId) {
+      await live.change((ring, now, current) => revoke(ring, keyId, now, current));
+    },
+    async importKey(privateKey, algorithm) {
+      await live.change((ring, now) => adopt(ring, describeKey(privateKey, algorithm), now));
+    },
+  };
+}
+
+function notReady(live: LiveRing, policy: Policy): readonly string[] {
+  const missing = policy.algorithms.filter((algorithm) => activeKey(live.current, algorithm) === undefined);
+  const reasons = missing.map((algorithm) => `no ${algorithm} key signs yet`);
+  try {
+    live.assertFresh();
+  } catch (error) {
+    reasons.push((error as IssuerError).detail);
+  }
+  return reasons;
+}
+
+function unpublished(): never {
+  throw new IssuerError('temporarily_unavailable', 'no key is published yet');
+}

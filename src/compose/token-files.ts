@@ -1,0 +1,80 @@
+/** The configured token files: whom each is for, and by which rule. */
+import type { Accounts, Names } from '../attestors/names.ts';
+import type { LoadedConfig } from '../config.ts';
+import type { Policy } from '../core/policy.ts';
+import type { Workload } from '../core/ports.ts';
+import type { TokenFile } from '../doors/token-files.ts';
+
+export type Resolved = { readonly files: readonly TokenFile[]; readonly warnings: readonly string[] };
+
+type Problem = { readonly path: string; readonly message: string };
+type Entry = LoadedConfig['config']['tokens'][number];
+
+/** Throws ConfigError where an owner is unknown or no rule grants a file its token. `ownGid` is for files that name no group. */
+export function resolveTokenFiles(
+  { config, reject }: LoadedConfig,
+  policy: () => Policy,
+  names: Names,
+  ownGid: number,
+): Resolved {
+  const problems: Problem[] = [];
+  const warnings: string[] = [];
+  const files = config.tokens.flatMap((entry, index) => {
+    const found = resolve(entry, policy, names, ownGid);
+    if ('message' in found) {
+      problems.push({ path: `tokens[${index}].${found.path}`, message: found.message });
+      return [];
+    }
+    warnings.push(...found.warnings);
+    return found.files;
+  });
+  if (problems.length > 0) throw reject(problems);
+  return { files, warnings };
+}
+
+function resolve(entry: Entry, policy: () => Policy, names: Names, ownGid: number): Resolved | Problem {
+  const { path, audience, mode, principalTags, rule } = entry;
+  const uid = idOf(names.users(), entry.owner);
+  const gid = entry.group === undefined ? undefined : idOf(names.groups(), entry.group);
+  if (uid === undefined) return { path: 'owner', message: `there is no user ${entry.owner}` };
+  if (entry.group !== undefined && gid === undefined)
+    return { path: 'group', message: `there is no group ${entry.group}` };
+  const owner = ownerWorkload(names, uid, gid);
+  const vouched = policy().vouch(owner, audience, rule);
+  if (vouched === undefined)
+    return {
+      path: 'audience',
+      message: `no rule${rule === undefined ? '' : ` "${rule}"`} allows ${audience} to ${entry.owner}`,
+    };
+  const workload = () => policy().vouch(owner, audience, rule)?.workload ?? owner;
+  const warnings =
+    vouched.unproven.length === 0
+      ? []
+      : [
+          `${path} takes rule "${vouched.rule}" on the configuration's word for ${vouched.unproven.join(' ')}: whoever can read the file has the token`,
+        ];
+  return { files: [{ path, audience, uid, gid: gid ?? ownGid, mode, principalTags, workload }], warnings };
+}
+
+/** A number is an id, whether it has a name or not. */
+export function idOf(accounts: Accounts, nameOrId: string): number | undefined {
+  return /^\d{1,10}$/.test(nameOrId) ? Number(nameOrId) : accounts.idOf.get(nameOrId);
+}
+
+/** What is true of whoever may read a file: its owner, and the group where one is named. */
+function ownerWorkload(names: Names, uid: number, gid: number | undefined): Workload {
+  const facts = withoutGaps({
+    'unix.uid': String(uid),
+    'unix.user': names.users().nameOf.get(uid),
+    'unix.gid': gid === undefined ? undefined : String(gid),
+    'unix.group': gid === undefined ? undefined : names.groups().nameOf.get(gid),
+  });
+  const selectors = Object.entries(facts).map(([fact, value]) => `${fact.replace('.', ':')}:${value}`);
+  return { selectors: new Set(selectors), facts, unproven: {} };
+}
+
+function withoutGaps(values: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}
