@@ -1,0 +1,55 @@
+# `make help` lists the targets. Everything runs on the Node that package.json brings.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+EVERYDAY := 'test/*.test.ts' $(patsubst %,'test/%/**/*.test.ts',core attestors signers stores doors net observe compose commands system deploy)
+# Prepended when the reporter's closing lines have to reach a pipe.
+TEST := node --test --test-reporter=spec
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fix build bench e2e image pack schema clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: node_modules/.installed ## Install what package.json names (the other targets do it by themselves)
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --no-fund --no-audit
+	@touch $@
+
+run: setup ## Start a development issuer, mint a token, verify it by the published JWKS, keep serving
+	@node scripts/run.ts
+
+test: setup ## Run the everyday tests
+	$(TEST) $(EVERYDAY)
+
+check: setup ## Format, lint, types, and that generated files are what the sources make
+	biome check --error-on-warnings .
+	tsc
+	node scripts/schema.ts --check
+
+fix: setup ## Format and repair what can be repaired
+	biome check --write .
+	node scripts/schema.ts
+
+build: setup ## Bundle src into dist
+	node scripts/build.ts
+
+bench: build ## Measure the built program; prints a table and writes bench.json
+	node test/bench/bench.ts
+
+e2e: build ## Containers, Prometheus, foreign verifiers, load and kill tests (needs Docker, Go, Python)
+	$(TEST) --test-concurrency=1 'test/e2e/**/*.test.ts' 'test/clients/**/*.test.ts'
+
+image: build ## Build the container image (BASE=image to start from)
+	docker build -f deploy/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) -t mintmark:local .
+
+pack: build ## Make the npm package
+	npm pack
+
+schema: setup ## Write mintmark.schema.json anew
+	node scripts/schema.ts
+
+clean: ## Remove what was built
+	rm -rf dist bench.json mintmark-*.tgz
