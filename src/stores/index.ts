@@ -1,0 +1,21 @@
+/**
+ * The table of key stores: one line for each, loaded only where the
+ * configuration names it (`keys.store`).
+ */
+
+/** What compose.ts hands to a store. */
+export type StoreContext = {
+  /** Our own effective user id. */
+  readonly uid: number;
+  /** flock(fd, LOCK_EX | LOCK_NB): whether the lock is now ours; it is freed when the fd is closed. */
+  lock(fd: number): boolean;
+  /** One line for the operator. */
+  warn(message: string): void;
+};
+
+export const stores = {
+  memory: () => import('./memory.ts'),
+  file: () => import('./file.ts'),
+} as const;
+
+export type StoreName = keyof typeof stores;
