@@ -109,7 +109,10 @@ async function openStore({ config, credentialsDirectory, warn }: KeysParts): Pro
         : encryption?.file !== undefined
           ? { file: encryption.file }
           : { generate: join(directory, 'kek') };
-    return sealStore(inner, await loadKek(source, context), config.issuer);
+    const kek = await loadKek(source, context);
+    const sealed = sealStore(inner, kek, config.issuer);
+    kek.fill(0);
+    return sealed;
   } catch (error) {
     await inner.close();
     throw error;

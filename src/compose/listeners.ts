@@ -123,7 +123,7 @@ async function openFiles(
   };
 }
 
-async function openBootstrap(names: readonly string[], { clock, store }: ListenersParts): Promise<Tls> {
+async function openBootstrap(names: readonly string[], { clock, store, warn }: ListenersParts): Promise<Tls> {
   const { openBootstrapCa } = await import('../net/bootstrap-ca.ts');
   const ca = await openBootstrapCa(store, { names, now: () => clock.now() });
   return {
@@ -131,7 +131,11 @@ async function openBootstrap(names: readonly string[], { clock, store }: Listene
     caCertificate: ca.caPem,
     follow(listener) {
       const renew = async () => {
-        if (await ca.renew(clock.now())) listener.setTls(ca.current());
+        try {
+          if (await ca.renew(clock.now())) listener.setTls(ca.current());
+        } catch (error) {
+          warn(`the old certificate stays: ${(error as Error).message}`);
+        }
       };
       const timer = setInterval(renew, RENEW_CHECK_MS);
       return { reload: renew, close: () => clearInterval(timer) };
