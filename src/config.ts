@@ -1,0 +1,158 @@
+/**
+ * File and environment → Config: strict, and every mistake at once, each with its
+ * path and line. Only the plug-ins that are configured are loaded.
+ */
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { adminPath, checkSettings, isDevelopment, publishAtLeast } from './config/checks.ts';
+import { decodeTree } from './config/decode.ts';
+import { type DevelopmentOptions, developmentText } from './config/development.ts';
+import { readYaml, type YamlText } from './config/document.ts';
+import { type Environment, type Overlay, overlayEnvironment, type Tree } from './config/environment.ts';
+import { ConfigError, type Path, type Problem, parsePath } from './config/problems.ts';
+import { loadEvery, loadNamed, type PluginTables } from './config/rooms.ts';
+import { configSchema, type Decoded } from './config/schema.ts';
+import { issuerHost } from './config/units.ts';
+
+export { describeConfig, effectiveSettings } from './config/describe.ts';
+export type { DevelopmentOptions } from './config/development.ts';
+export { ConfigError, type Problem } from './config/problems.ts';
+export type { PluginTables } from './config/rooms.ts';
+
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+
+/** Everything that can be set, defaults filled in; frozen. Times are in seconds, modes are numbers. */
+export type Config = DeepReadonly<
+  Omit<Decoded, 'host' | 'status' | 'admin' | 'keys' | 'stopWithin'> & {
+    /** An http issuer on loopback. */
+    development: boolean;
+    /** The fact {host}. */
+    host: string;
+    /** Undefined: off. */
+    status: Exclude<Decoded['status'], 'off'> | undefined;
+    admin: { path: string };
+    keys: Decoded['keys'] & { publishAtLeastSeconds: number };
+    /** Grace for calls in flight at a stop. */
+    stopWithinSeconds: number;
+  }
+>;
+
+export type ConfigSource = {
+  readonly file?: string | undefined;
+  /** The file's text; read from `file` where absent. */
+  readonly text?: string | undefined;
+  readonly env: Environment;
+  readonly tables: PluginTables;
+  /** Default of the setting `host`. */
+  readonly host?: string | undefined;
+};
+
+export type LoadedConfig = {
+  readonly config: Config;
+  readonly warnings: readonly string[];
+  /** The error for what is found later (the policy's compiler): `path` as in Problem, lines are added here. */
+  reject(problems: readonly Problem[]): ConfigError;
+};
+
+/** Throws ConfigError with every problem that file and environment have. */
+export async function loadConfig({ file, text, env, tables, host }: ConfigSource): Promise<LoadedConfig> {
+  const yaml = readYaml(text ?? (file === undefined ? '' : await readText(file)));
+  const tree = treeOf(yaml.value);
+  const overlay = overlayEnvironment(tree, env, configSchema(NO_PLUGINS));
+  const reject = (problems: readonly Problem[]) => new ConfigError(located(problems, yaml, overlay), file);
+  const syntax = [...yaml.problems, ...rootProblems(yaml.value), ...overlay.problems];
+  if (yaml.value === undefined) throw reject(syntax);
+  const { rooms, problems: unloaded } = await loadNamed(tables, tree);
+  const { decoded, problems } = decodeTree(tree, rooms);
+  const findings = checkSettings(decoded, tree);
+  const all = [...syntax, ...unloaded, ...problems, ...findings.problems];
+  if (all.length > 0) throw reject(all);
+  return {
+    config: freeze(complete(decoded as Decoded, host ?? hostname())),
+    warnings: findings.warnings,
+    reject,
+  };
+}
+
+/** What `mintmark serve` runs without a file; variables count over it too. Throws ConfigError. */
+export async function developmentConfig(
+  options: DevelopmentOptions & Pick<ConfigSource, 'env' | 'tables'>,
+): Promise<LoadedConfig> {
+  return loadConfig({ text: developmentText(options), env: options.env, tables: options.tables });
+}
+
+/** The schema of the whole file with every plug-in of the tables, for the JSON Schema. */
+export async function fullSchema(tables: PluginTables): Promise<ReturnType<typeof configSchema>> {
+  return configSchema(await loadEvery(tables));
+}
+
+const NO_PLUGINS = { attestors: {}, doors: {}, stores: {} };
+
+async function readText(file: string): Promise<string> {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
+  } catch (error) {
+    const { code = 'unknown fault' } = error as { readonly code?: string };
+    const message = code.startsWith('ERR_ENCODING') ? 'is not UTF-8 text' : `cannot be read: ${code}`;
+    throw new ConfigError([{ path: '', message }], file);
+  }
+}
+
+function treeOf(value: unknown): Tree {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return {};
+  const tree = value as Tree;
+  return typeof tree.socket === 'string' ? { ...tree, socket: { path: tree.socket } } : tree;
+}
+
+function rootProblems(value: unknown): readonly Problem[] {
+  const isMap = typeof value === 'object' && !Array.isArray(value);
+  return isMap || value === undefined ? [] : [{ path: '', message: 'must be a map of settings', line: 1 }];
+}
+
+const LAST = Number.MAX_SAFE_INTEGER;
+
+/** Each with its line or variable, in the file's order; what is said twice is told once. */
+function located(problems: readonly Problem[], yaml: YamlText, overlay: Overlay): readonly Problem[] {
+  const seen = new Set<string>();
+  const told = problems.flatMap((problem) => {
+    if (problem.path === '') return [problem];
+    const sentence = `${problem.path}: ${problem.message}`;
+    if (seen.has(sentence)) return [];
+    seen.add(sentence);
+    const path: Path = parsePath(problem.path);
+    const variable = overlay.variableOf(path);
+    return [variable === undefined ? { ...problem, line: yaml.lineOf(path) } : { ...problem, variable }];
+  });
+  return told.sort((a, b) => (a.line ?? LAST) - (b.line ?? LAST));
+}
+
+/** The defaults that depend on other settings. */
+function complete(decoded: Decoded, host: string): Config {
+  const { stopWithin, ...rest } = decoded;
+  const { issuer, status, public: listener, keys } = rest;
+  return {
+    ...rest,
+    development: isDevelopment(issuer),
+    host: decoded.host ?? host,
+    public: listener && { ...listener, tls: named(listener.tls, issuer) },
+    status: status === 'off' ? undefined : status,
+    admin: { path: adminPath(decoded) ?? '' },
+    keys: { ...keys, publishAtLeastSeconds: publishAtLeast(decoded) },
+    stopWithinSeconds: stopWithin,
+  };
+}
+
+type Listener = NonNullable<Decoded['public']>;
+
+function named(tls: Listener['tls'], issuer: string): Listener['tls'] {
+  return tls.kind === 'bootstrap' && tls.names.length === 0 ? { ...tls, names: [issuerHost(issuer)] } : tls;
+}
+
+/** Plain objects and lists only: a plug-in's block may hold what cannot be frozen. */
+function freeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
+  const isPlain = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
+  if (!isPlain) return value;
+  for (const inner of Object.values(value)) freeze(inner);
+  return Object.freeze(value);
+}

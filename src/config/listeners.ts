@@ -1,0 +1,142 @@
+/** Where Mintmark listens: the workloads' socket, the public documents, the status pages, the admin socket. */
+import * as v from 'valibot';
+import {
+  absolutePath,
+  account,
+  count,
+  duration,
+  flag,
+  listenAddress,
+  mode,
+  singleLine,
+  socketPath,
+  withDefault,
+} from './scalars.ts';
+
+export const DEFAULT_SOCKET = '/run/mintmark/api.sock';
+export const DEFAULT_CACHE_SECONDS = 300;
+const DAY = 86_400;
+
+const socketMap = v.pipe(
+  v.strictObject({
+    path: withDefault(socketPath('Where workloads ask for tokens.', DEFAULT_SOCKET), DEFAULT_SOCKET),
+    group: v.optional(account('The group that may connect.', 'workloads')),
+    mode: withDefault(
+      mode('Who may connect, as octal digits in quotes.', '0660', 0o666, 'may give read and write only'),
+      '0660',
+    ),
+    strictPeer: withDefault(flag('Refuse to start on a kernel without SO_PEERPIDFD (before 6.5).'), false),
+    maxConnections: withDefault(count('Open connections in all.', 1, 65_536), 1024),
+    maxConnectionsPerUid: withDefault(count('Open connections of one user.', 1, 65_536), 256),
+  }),
+  v.check(
+    ({ maxConnections, maxConnectionsPerUid }) => maxConnectionsPerUid <= maxConnections,
+    'lets one user have more connections than all: maxConnectionsPerUid is above maxConnections',
+  ),
+  v.description('The UNIX socket that workloads ask.'),
+);
+
+export const socketSchema = v.union(
+  [
+    socketMap,
+    v.pipe(
+      socketPath('The UNIX socket that workloads ask; short for { path: … }.', DEFAULT_SOCKET),
+      v.transform((path): v.InferInput<typeof socketMap> => ({ path })),
+      socketMap,
+    ),
+  ],
+  'must be a path or a map',
+);
+
+/** How the public listener is protected. `names`: what the certificate is made out to. */
+export type Tls =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'files'; readonly certificate: string; readonly key: string }
+  | { readonly kind: 'bootstrap'; readonly names: readonly string[] };
+
+const tlsMap = v.pipe(
+  v.strictObject({
+    certificate: v.optional(
+      absolutePath('PEM file of the certificate chain, read again when it changes.', '/etc/mintmark/tls.crt'),
+    ),
+    key: v.optional(absolutePath('PEM file of its private key.', '/etc/mintmark/tls.key')),
+    bootstrap: v.optional(
+      v.nullable(
+        v.strictObject({
+          names: v.optional(
+            v.pipe(
+              v.array(singleLine('A DNS name or an IP address.', 253, 'id.internal')),
+              v.description("What the certificate is made out to; default: the issuer's host."),
+            ),
+          ),
+        }),
+        {},
+      ),
+    ),
+  }),
+  v.check(
+    ({ certificate, key }) => (certificate === undefined) === (key === undefined),
+    'names only one of certificate and key: both are needed',
+  ),
+  v.check(
+    ({ certificate, bootstrap }) => (certificate === undefined) !== (bootstrap === undefined),
+    'must name either certificate and key, or bootstrap',
+  ),
+  v.description('A certificate of your own, or one that Mintmark makes for a private network.'),
+  v.transform(({ certificate, key, bootstrap }): Tls => {
+    if (certificate !== undefined && key !== undefined) return { kind: 'files', certificate, key };
+    return { kind: 'bootstrap', names: bootstrap?.names ?? [] };
+  }),
+);
+
+const tls = v.union(
+  [
+    tlsMap,
+    v.pipe(
+      v.literal('bootstrap'),
+      v.description('Mintmark makes a CA and a certificate; `mintmark ca` prints the CA.'),
+      v.transform((): Tls => ({ kind: 'bootstrap', names: [] })),
+    ),
+  ],
+  'must be bootstrap, or { certificate: …, key: … }; leave it out for plain http',
+);
+
+export const publicSchema = v.pipe(
+  v.strictObject({
+    listen: listenAddress('Where the discovery document and the JWKS are served.', '0.0.0.0:8443'),
+    tls: v.optional(tls),
+    cacheFor: withDefault(
+      duration('How long verifiers may keep the JWKS (Cache-Control: max-age).', '5m', 1, DAY),
+      '5m',
+    ),
+  }),
+  v.description('What the world sees: discovery document and JWKS. Without it they are published elsewhere.'),
+  v.transform(({ listen, tls: given, cacheFor }) => ({
+    listen,
+    tls: given ?? { kind: 'none' as const },
+    cacheForSeconds: cacheFor,
+  })),
+);
+
+export const statusSchema = v.union(
+  [
+    v.pipe(
+      v.strictObject({ listen: listenAddress('Where they are served.', '127.0.0.1:9464') }),
+      v.description('/metrics, /livez and /readyz.'),
+    ),
+    v.pipe(v.literal('off'), v.description('No status pages.')),
+  ],
+  'must be { listen: … } or off',
+);
+
+export const adminSchema = v.pipe(
+  v.strictObject({
+    path: v.optional(
+      socketPath(
+        'Socket of mode 0600 for the keys commands; default: admin.sock beside the socket.',
+        '/run/mintmark/admin.sock',
+      ),
+    ),
+  }),
+  v.description('The socket that administrators use.'),
+);

@@ -1,0 +1,78 @@
+/** The audit log: one line for every token issued or refused, at every log level, and never a token. */
+import type { ErrorCode } from '../core/errors.ts';
+import type { Peer, Recorder } from '../core/ports.ts';
+import type { Log } from './log.ts';
+
+/** Enough of what a refused caller asked for; the rest of a flood is not worth keeping. */
+const AUDIENCES = 10;
+const TEXT_LENGTH = 512;
+const FAULTS: ReadonlySet<ErrorCode> = new Set(['server_error', 'temporarily_unavailable']);
+
+/**
+ * Lines "issued" and "refused". A line that cannot be written throws from `issued`,
+ * so that the token is withheld; a refusal stands without its line. `onFault` is
+ * told of both.
+ */
+export function auditRecorder(log: Log, onFault: (error: unknown) => void = () => undefined): Recorder {
+  const audit = log.child({}, { level: 'info' });
+  return {
+    issued({ door, peer, issued, attestSeconds, totalSeconds }) {
+      const { claims, keyId, rule } = issued;
+      const fields = {
+        door,
+        rule,
+        sub: claims.sub,
+        aud: claims.aud,
+        jti: claims.jti,
+        exp: claims.exp,
+        kid: keyId,
+        alg: issued.algorithm,
+        peer: describePeer(peer),
+        attestMicros: micros(attestSeconds),
+        totalMicros: micros(totalSeconds),
+      };
+      try {
+        audit.info(fields, 'issued');
+      } catch (error) {
+        onFault(error);
+        throw error;
+      }
+    },
+    refused({ door, peer, code, detail, audience, cause }) {
+      const fields = {
+        door,
+        code,
+        detail: detail.slice(0, TEXT_LENGTH),
+        aud: audience.slice(0, AUDIENCES).map((text) => text.slice(0, TEXT_LENGTH)),
+        peer: describePeer(peer),
+        err: cause,
+      };
+      try {
+        if (FAULTS.has(code)) audit.error(fields, 'refused');
+        else audit.info(fields, 'refused');
+      } catch (error) {
+        onFault(error);
+      }
+    },
+  };
+}
+
+function describePeer(peer: Peer | undefined) {
+  return peer && { pid: peer.pid, uid: peer.uid, gid: peer.gid };
+}
+
+function micros(seconds: number): number {
+  return Math.round(seconds * 1e6);
+}
+
+/** Tells each in turn; where one throws, those behind it hear nothing of the event. */
+export function combineRecorders(...recorders: readonly Recorder[]): Recorder {
+  return {
+    issued: (event) => {
+      for (const recorder of recorders) recorder.issued(event);
+    },
+    refused: (event) => {
+      for (const recorder of recorders) recorder.refused(event);
+    },
+  };
+}
