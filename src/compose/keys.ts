@@ -1,6 +1,7 @@
 /** The key ring of the configured issuer: its store, its seal, its rotation. */
 import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
+import { DEFAULT_CACHE_SECONDS } from '../config/listeners.ts';
 import type { Config } from '../config.ts';
 import { buildDocuments, type PublicDocuments } from '../core/discovery.ts';
 import { IssuerError } from '../core/errors.ts';
@@ -129,8 +130,6 @@ function ringSettings(config: Config, policy: Policy): RingSettings {
     keepSeconds: cacheForSeconds(config) + (config.keys.store.name === 'memory' ? 0 : STALE_AFTER_SECONDS),
   };
 }
-
-const DEFAULT_CACHE_SECONDS = 300;
 
 export function cacheForSeconds(config: Config): number {
   return config.public?.cacheForSeconds ?? DEFAULT_CACHE_SECONDS;

@@ -56,7 +56,7 @@ export function createIssuer(parts: IssuerParts): Issuer {
     const claims = buildClaims(decision, identifier, clock.now(), parts.createTokenId());
     const signed = await signer.sign(claims, decision.algorithm);
     if (peer !== undefined) attestor.confirm(peer, workload);
-    const issued: IssuedToken = { token: signed.token, keyId: signed.keyId, claims, rule: decision.rule };
+    const issued: IssuedToken = { ...signed, claims, algorithm: decision.algorithm, rule: decision.rule };
     const attestSeconds = attestedAt - startedAt;
     recorder.issued({ door, peer, issued, attestSeconds, totalSeconds: clock.elapsed() - startedAt });
     return issued;

@@ -140,7 +140,11 @@ export interface Signer {
   close(): Promise<void>;
 }
 
-export type IssuedToken = SignedToken & { readonly claims: Claims; readonly rule: string };
+export type IssuedToken = SignedToken & {
+  readonly claims: Claims;
+  readonly algorithm: Algorithm;
+  readonly rule: string;
+};
 
 // ── keys ────────────────────────────────────────────────────────────────────
 
