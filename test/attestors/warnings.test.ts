@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { warnings } from '../../src/attestors/warnings.ts';
+
+test('an interpreter in a rule is warned of, a program is not', () => {
+  for (const name of [
+    'python',
+    'python3',
+    'python3.11',
+    'node',
+    'nodejs',
+    'bash',
+    'sh',
+    'perl5.36',
+    'ruby',
+    'java',
+    'busybox',
+  ])
+    assert.match(warnings(['unix:uid:1', `unix:path:/usr/bin/${name}`]).join(), /interpreter/, name);
+  for (const name of ['nginx', 'noderunner', 'shd', 'pythonic-server', 'javac'])
+    assert.deepEqual(warnings(['unix:uid:1', `unix:path:/usr/bin/${name}`]), [], name);
+  assert.deepEqual(warnings(['unix:user:python3', 'systemd:unit:bash.service']), []);
+});
+
+test('an executable without a user or a unit is warned of', () => {
+  for (const alone of [['unix:path:/opt/web'], ['unix:sha256:00'], ['unix:sha256:00', 'unix:gid:5']])
+    assert.match(warnings(alone).join(), /alone proves little/);
+  for (const user of ['unix:uid:5', 'unix:user:web', 'systemd:unit:web.service'])
+    assert.deepEqual(warnings([user, 'unix:path:/opt/web']), []);
+});
+
+test('the user that stands for nobody is warned of', () => {
+  for (const selector of ['unix:uid:65534', 'unix:user:nobody'])
+    assert.match(warnings([selector]).join(), /shared/);
+});

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { RequestListener } from 'node:http';
+import { connect as connectTcp } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { connect, type TLSSocket } from 'node:tls';
+import { type Limits, listen } from '../../src/net/listen.ts';
+import type { TlsPair } from '../../src/net/tls.ts';
+import { createDirectory } from '../attack/server.ts';
+
+function makePair(t: TestContext, name: string): TlsPair {
+  const cwd = createDirectory(t);
+  const args =
+    'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -out crt -keyout key -subj';
+  execFileSync('openssl', [...args.split(' '), `/CN=${name}`], { cwd, stdio: 'pipe' });
+  return { cert: readFileSync(join(cwd, 'crt')), key: readFileSync(join(cwd, 'key')) };
+}
+
+async function open(t: TestContext, pair: TlsPair, handler: RequestListener, limits?: Partial<Limits>) {
+  const target = { host: '127.0.0.1', port: 0, tls: pair };
+  const listener = await listen({ target, handler, limits });
+  t.after(() => listener.close(0));
+  return listener;
+}
+
+async function dial(t: TestContext, port: number | undefined): Promise<TLSSocket> {
+  const socket = connect({ host: '127.0.0.1', port: port ?? 0, rejectUnauthorized: false });
+  t.after(() => socket.destroy());
+  socket.on('error', () => {});
+  await once(socket, 'secureConnect');
+  return socket;
+}
+
+const nameOf = (socket: TLSSocket) => socket.getPeerCertificate().subject.CN;
+
+async function get(socket: TLSSocket, path: string): Promise<string> {
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: mintmark\r\n\r\n`);
+  const [data] = await once(socket, 'data');
+  return String(data);
+}
+
+test('a new certificate serves new connections, and open ones go on', async (t) => {
+  const listener = await open(t, makePair(t, 'old'), (request, response) => response.end(request.url));
+  assert.equal(listener.address, `https://127.0.0.1:${listener.port}`);
+  const first = await dial(t, listener.port);
+  listener.setTls(makePair(t, 'new'));
+  const second = await dial(t, listener.port);
+  assert.deepEqual([nameOf(first), nameOf(second)], ['old', 'new']);
+  assert.match(await get(first, '/first'), /200 OK[\s\S]*\/first/);
+  assert.match(await get(second, '/second'), /200 OK[\s\S]*\/second/);
+});
+
+test('a bad pair is an error and changes nothing', async (t) => {
+  const listener = await open(t, makePair(t, 'good'), (_, response) => response.end());
+  const { key } = makePair(t, 'other');
+  for (const cert of [Buffer.from('nonsense'), makePair(t, 'third').cert])
+    assert.throws(() => listener.setTls({ cert, key }));
+  assert.equal(nameOf(await dial(t, listener.port)), 'good');
+});
+
+test('closing lets a call in flight end', async (t) => {
+  const { promise, resolve } = Promise.withResolvers<() => void>();
+  const listener = await open(t, makePair(t, 'x'), (_, response) => resolve(() => response.end('done')));
+  const idle = await dial(t, listener.port);
+  const busy = await dial(t, listener.port);
+  const answer = get(busy, '/');
+  const respond = await promise;
+  const closing = listener.close(10_000);
+  await once(idle, 'close');
+  respond();
+  assert.match(await answer, /Connection: close[\s\S]*done/);
+  await closing;
+});
+
+test('who never finishes the handshake is cut off, and does not hold up closing', async (t) => {
+  const listener = await open(t, makePair(t, 'x'), () => {}, { headersTimeoutMs: 200 });
+  const slow = connectTcp(listener.port ?? 0, '127.0.0.1');
+  slow.on('error', () => {});
+  await once(slow, 'close');
+  const late = connectTcp(listener.port ?? 0, '127.0.0.1');
+  late.on('error', () => {});
+  await once(late, 'connect');
+  await listener.close(50);
+});
