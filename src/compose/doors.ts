@@ -69,6 +69,7 @@ async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {
       .missing()
       .map((path) => `no token in ${path} yet`),
   ];
+  observers.watchReadiness(notReady);
   const statusParts = { metrics: observers.metrics, notReady };
   const cacheFor = cacheForSeconds(config);
   return [

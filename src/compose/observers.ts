@@ -29,36 +29,38 @@ export type Observers = {
   readonly reloaded: (isTaken: boolean, tokenFilePaths: readonly string[]) => void;
   /** From now on the metrics tell of these keys. */
   readonly watchKeys: (keys: Keys) => void;
+  /** What keeps the observers from letting a token out. */
   readonly notReady: () => readonly string[];
+  /** From now on the metrics tell of this readiness. */
+  readonly watchReadiness: (notReady: () => readonly string[]) => void;
   readonly close: () => void;
 };
 
-/** Throws what `writeLog` throws. */
 export function openObservers({ config, clock, version, nodeVersion, writeLog }: ObserversParts): Observers {
-  const log = createLog({ level: config.log.level, version, write: writeLog });
+  const { level } = config.log;
   let keys: Keys | undefined;
-  let isAuditBroken = false;
+  let notReady: () => readonly string[] = () => ['it is starting'];
+  let isBroken = false;
+  const write = (line: string) => {
+    isBroken = true;
+    writeLog(line);
+    isBroken = false;
+  };
+  // A token is withheld where its audit line cannot be written; what else is told ends no timer and no process.
+  const log = createLog({ level, version, write: (line) => forgive(() => write(line)) });
   const metrics = createMetrics({
     version,
     nodeVersion,
     now: () => keys?.live.now() ?? clock.now(),
     keys: () => keys?.live.current.keys ?? [],
     nextRotation: (algorithm) => keys?.secondsToRotation(algorithm),
+    isReady: () => notReady().length === 0,
   });
-  const audit = auditRecorder(log, () => {
-    isAuditBroken = true;
-    metrics.auditFailed();
-  });
-  const mended: Recorder = {
-    issued: () => {
-      isAuditBroken = false;
-    },
-    refused: () => undefined,
-  };
+  const audit = auditRecorder(createLog({ level, version, write }), metrics.auditFailed);
   const stopWatchingClock = watchClock(clock, log, metrics);
   return {
     log,
-    recorder: combineRecorders(audit, mended, metrics.recorder),
+    recorder: combineRecorders(audit, metrics.recorder),
     warn: (message) => log.warn(message),
     storeFault(operation, error) {
       metrics.storeFailed(operation);
@@ -82,9 +84,20 @@ export function openObservers({ config, clock, version, nodeVersion, writeLog }:
     watchKeys(opened) {
       keys = opened;
     },
-    notReady: () => (isAuditBroken ? ['the audit log cannot be written'] : []),
+    watchReadiness(watched) {
+      notReady = watched;
+    },
+    notReady: () => (isBroken ? ['the audit log cannot be written'] : []),
     close: stopWatchingClock,
   };
+}
+
+function forgive(task: () => void): void {
+  try {
+    task();
+  } catch {
+    // Readiness tells of it.
+  }
 }
 
 const LOOK_EVERY_MS = 10_000;

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open as openFile, rename, unlink } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import type { IssuerError } from '../core/errors.ts';
+import { IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
 import type { EpochSeconds, Workload } from '../core/ports.ts';
 
@@ -42,6 +42,8 @@ export interface TokenFiles {
 }
 
 const RETRY_SECONDS = 5;
+/** open(2): only to name what is below it, so that no right to list it is needed. */
+const O_PATH = 0o10000000;
 /** Of half a token's life, so that many machines do not renew in step. */
 const JITTER = 0.1;
 
@@ -56,6 +58,7 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
     try {
       const request = { audience: [file.audience], principalTags: file.principalTags };
       const { token, claims } = await parts.issuer.issueTokenFor('token-files', file.workload(), request);
+      if (isClosed) return; // whoever opened the files anew may have written a newer one
       await replaceFile(file, token);
       written.add(file.path);
       parts.onRefresh(file, { expiresAt: claims.exp });
@@ -85,7 +88,7 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
  * the workload, which could swap the path under us.
  */
 async function replaceFile(file: TokenFile, token: string): Promise<void> {
-  const directory = await openFile(dirname(file.path), constants.O_RDONLY | constants.O_DIRECTORY);
+  const directory = await openDirectory(dirname(file.path));
   const inside = (name: string) => `/proc/self/fd/${directory.fd}/${name}`;
   const temporary = inside(`.${basename(file.path)}.${randomBytes(6).toString('hex')}`);
   try {
@@ -106,11 +109,30 @@ async function replaceFile(file: TokenFile, token: string): Promise<void> {
   }
 }
 
+/** From the root down, one name at a time: a symbolic link anywhere in the path could lead to any directory. */
+async function openDirectory(path: string): Promise<FileHandle> {
+  const flags = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  let directory = await openFile('/', flags);
+  for (const name of path.split('/').filter((each) => each !== '')) {
+    const parent = directory;
+    try {
+      directory = await openFile(`/proc/self/fd/${parent.fd}/${name}`, flags);
+    } catch (cause) {
+      throw new IssuerError('server_error', `${path}: "${name}" is no directory, or a symbolic link`, {
+        cause,
+      });
+    } finally {
+      await parent.close();
+    }
+  }
+  return directory;
+}
+
 async function fill(handle: FileHandle, file: TokenFile, token: string): Promise<void> {
   try {
     await handle.writeFile(token);
-    await handle.chown(file.uid, file.gid);
     await handle.chmod(file.mode);
+    await handle.chown(file.uid, file.gid);
     await handle.sync();
   } finally {
     await handle.close();

@@ -15,6 +15,8 @@ export type MetricsParts = {
   readonly keys: () => readonly RingKey[];
   /** Seconds until the active key of an algorithm is replaced; undefined where that is not known. */
   readonly nextRotation: (algorithm: Algorithm) => number | undefined;
+  /** Whether a token could be minted now. */
+  readonly isReady: () => boolean;
 };
 
 export type Metrics = {
@@ -50,6 +52,14 @@ export function createMetrics(parts: MetricsParts): Metrics {
     labelNames: ['version', 'node'],
     registers,
   }).set({ version, node: nodeVersion }, 1);
+  new Gauge({
+    name: 'mintmark_ready',
+    help: '1 while a token can be minted, as /readyz says.',
+    registers,
+    collect() {
+      this.set(parts.isReady() ? 1 : 0);
+    },
+  });
   const counter = (name: string, help: string, ...labelNames: string[]) =>
     new Counter({ name: `mintmark_${name}`, help, labelNames, registers });
   const jwks = counter('jwks_requests_total', 'Answers to requests for the JWKS.', 'status');

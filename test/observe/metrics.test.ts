@@ -19,6 +19,7 @@ function open(ring: readonly RingKey[] = []) {
     now: () => NOW,
     keys: () => keys,
     nextRotation: (algorithm) => (algorithm === 'RS256' ? 3600 : undefined),
+    isReady: () => true,
   });
   const scrape = async () => (await metrics.exposition()).text;
   /** The samples of a metric, without its comments. */
