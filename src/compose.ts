@@ -35,7 +35,7 @@ export type Server = {
   readonly log: Log;
   readonly addresses: Readonly<Partial<Record<Surface, string>>>;
   /** Takes the rules, token files and certificates of a new configuration; throws and keeps the old one. */
-  reload(loaded: LoadedConfig): Promise<void>;
+  reload(load: () => Promise<LoadedConfig>): Promise<void>;
   /** Lets calls in flight end. */
   close(): Promise<void>;
 };
@@ -84,7 +84,7 @@ export async function openServer(given: ServerParts): Promise<Server> {
     return {
       log,
       addresses: listeners.addresses,
-      reload: (loaded) => reload(parts, listeners, loaded),
+      reload: (load) => reload(parts, listeners, load),
       close,
     };
   } catch (error) {
@@ -166,7 +166,20 @@ const FIXED = [
   'log',
 ] as const;
 
-async function reload(parts: Parts, listeners: Listeners, given: LoadedConfig): Promise<void> {
+async function reload(parts: Parts, listeners: Listeners, load: () => Promise<LoadedConfig>): Promise<void> {
+  let isTaken = false;
+  try {
+    await takeUp(parts, listeners, await load());
+    isTaken = true;
+  } finally {
+    parts.observers.reloaded(
+      isTaken,
+      parts.effect.loaded.config.tokens.map(({ path }) => path),
+    );
+  }
+}
+
+async function takeUp(parts: Parts, listeners: Listeners, given: LoadedConfig): Promise<void> {
   const { effect, keys, attestor } = parts;
   const loaded = withAwsToken(given, parts.env);
   const changed = FIXED.filter(

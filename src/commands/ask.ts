@@ -71,6 +71,13 @@ export function ask(socketPath: string, question: Question): Promise<Answer> {
   });
 }
 
+const OBEYED = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/** Text that others chose, such as the path of an executable, without what a terminal would obey. */
+export function printable(text: string): string {
+  return text.replace(OBEYED, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
+}
+
 /** The answer's JSON; throws CommandError with the issuer's own words where it refused. */
 export async function askJson<T>(socketPath: string, question: Question): Promise<T> {
   return parseAnswer(await ask(socketPath, question)) as T;

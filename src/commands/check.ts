@@ -1,4 +1,4 @@
-import { type Command, EXIT, JSON_OPTION } from './command.ts';
+import { type Command, CommandError, EXIT, JSON_OPTION } from './command.ts';
 import { CONFIGURATION_OPTIONS, loadConfiguration } from './configuration.ts';
 
 export const command: Command = {
@@ -13,7 +13,9 @@ export const command: Command = {
       import('../config.ts'),
       import('../compose/check.ts'),
     ]);
-    const warnings = await checkRules(loaded);
+    const warnings = await checkRules(loaded).catch((error: Error) => {
+      throw new CommandError(error.message, error.name === 'ConfigError' ? EXIT.usage : EXIT.failed);
+    });
     for (const warning of [...loaded.warnings, ...warnings]) io.writeError(`warning: ${warning}\n`);
     io.write(describeConfig(loaded.config, values.flag('json') ? 'json' : 'yaml'));
     return EXIT.ok;

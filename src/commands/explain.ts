@@ -1,7 +1,7 @@
-import { ADMIN_OPTION, adminSocket, askJson, SOCKET_OPTION, workloadSocket } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, askJson, printable, SOCKET_OPTION, workloadSocket } from './ask.ts';
 import { type Command, CommandError, EXIT, JSON_OPTION } from './command.ts';
 
-type Near = {
+export type Near = {
   readonly rule: string;
   readonly holds: readonly string[];
   readonly fails: readonly { readonly selector: string; readonly instead: string }[];
@@ -70,7 +70,7 @@ function format(explanation: Explanation, aud: string): string {
   }
   const unproven = Object.entries(explanation.caller.unproven).map(([kind, reason]) => `${kind} (${reason})`);
   if (unproven.length > 0) lines.push(['unproven', unproven.join(', ')]);
-  return `${lines.map(([label = '', text]) => `${label.padEnd(9)}${text}`).join('\n')}\n`;
+  return `${lines.map(([label = '', text = '']) => `${label.padEnd(9)}${printable(text)}`).join('\n')}\n`;
 }
 
 /** `pid 4711, uid 998 (web), /usr/bin/node, unit batch.service` */
@@ -88,7 +88,7 @@ function describeCaller({ pid, caller: { facts, selectors } }: Explanation): str
 }
 
 /** `"web may use AWS": unix:user:web holds; systemd:unit:web.service does not (batch.service)` */
-function describeNear({ rule, holds, fails, allowsAudience }: Near): string {
+export function describeNear({ rule, holds, fails, allowsAudience }: Near): string {
   const parts = [
     ...holds.map((selector) => `${selector} holds`),
     ...fails.map(({ selector, instead }) => `${selector} does not (${instead})`),

@@ -49,17 +49,18 @@ async function act(invocation: Invocation, action: string, argument: string | un
   const send = (question: Question) => askJson<Keys>(adminSocket(invocation), question);
   if (action === 'list') return send({ path: '/v1/keys' });
   if (action === 'rotate') return rotate(invocation, send);
+  if (action !== 'revoke' && action !== 'import')
+    throw new CommandError(
+      `mintmark keys has no "${action}": it is list, rotate, revoke or import`,
+      EXIT.usage,
+    );
   if (argument === undefined)
     throw new CommandError(
       `mintmark keys ${action} needs ${action === 'import' ? 'a FILE' : 'a KID'}`,
       EXIT.usage,
     );
-  if (action === 'revoke') return send({ path: '/v1/keys/revoke', fields: { keyId: argument } });
   if (action === 'import') return importKey(invocation, argument, send);
-  throw new CommandError(
-    `mintmark keys has no "${action}": it is list, rotate, revoke or import`,
-    EXIT.usage,
-  );
+  return send({ path: '/v1/keys/revoke', fields: { keyId: argument } });
 }
 
 async function rotate(

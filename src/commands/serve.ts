@@ -20,16 +20,30 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
     const server = await openServer({ ...io, loaded, writeLog: io.write }).catch((error: Error) => {
       throw new CommandError(startFailure(error), error.name === 'ConfigError' ? EXIT.usage : EXIT.failed);
     });
-    for (const warning of loaded.warnings) server.log.warn(warning);
-    server.log.info({ issuer: loaded.config.issuer, ...server.addresses }, 'ready');
-    if (loaded.config.development)
-      io.writeError(developmentNotice(loaded.config.issuer, loaded.config.socket.path));
-    const tell = (state: string) => notify(io.env.NOTIFY_SOCKET, state);
-    tell('READY=1');
-    io.onSignal('SIGHUP', () => reload(invocation, server, tell));
-    await stopSignal(io);
-    tell('STOPPING=1');
-    await server.close();
+    const tell = (state: string) => {
+      try {
+        notify(io.env.NOTIFY_SOCKET, state);
+      } catch (error) {
+        server.log.warn({ err: error }, 'the service manager was not told');
+      }
+    };
+    try {
+      // Before anybody is told that it is ready: a signal without a listener ends the process.
+      const stopped = stopSignal(io);
+      let reloading = Promise.resolve();
+      io.onSignal('SIGHUP', () => {
+        reloading = reloading.then(() => reload(invocation, server, tell));
+      });
+      for (const warning of loaded.warnings) server.log.warn(warning);
+      server.log.info({ issuer: loaded.config.issuer, ...server.addresses }, 'ready');
+      if (loaded.config.development)
+        io.writeError(developmentNotice(loaded.config.issuer, loaded.config.socket.path));
+      tell('READY=1');
+      await stopped;
+      tell('STOPPING=1');
+    } finally {
+      await server.close();
+    }
     server.log.info('stopped');
     return EXIT.ok;
   },
@@ -48,9 +62,11 @@ type Server = Awaited<ReturnType<typeof import('../compose.ts')['openServer']>>;
 async function reload(invocation: Invocation, server: Server, tell: (state: string) => void): Promise<void> {
   tell('RELOADING=1');
   try {
-    const loaded = await loadConfiguration(invocation);
-    await server.reload(loaded);
-    for (const warning of loaded.warnings) server.log.warn(warning);
+    await server.reload(async () => {
+      const loaded = await loadConfiguration(invocation);
+      for (const warning of loaded.warnings) server.log.warn(warning);
+      return loaded;
+    });
     server.log.info('the configuration was read again and holds from now on');
   } catch (error) {
     server.log.error({ err: error }, 'the new configuration is not taken; the old one stays');

@@ -1,5 +1,6 @@
-import { ask, parseAnswer, SOCKET_OPTION, workloadSocket } from './ask.ts';
+import { ask, parseAnswer, printable, SOCKET_OPTION, workloadSocket } from './ask.ts';
 import { type Command, CommandError, EXIT, type Values } from './command.ts';
+import { describeNear, type Near } from './explain.ts';
 import { decodeToken, formatToken } from './token-text.ts';
 
 export const command: Command = {
@@ -46,24 +47,13 @@ function fieldsOf(values: Values): Readonly<Record<string, unknown>> {
   };
 }
 
-type Shown = {
-  readonly nearest?: readonly {
-    rule: string;
-    holds: readonly string[];
-    fails: readonly { selector: string; instead: string }[];
-  }[];
-};
-
 /** The issuer's reason, and the nearest rules as `explain` shows them. */
 function refusal(answer: Parameters<typeof parseAnswer>[0]): Error {
-  const shown = JSON.parse(answer.body.toString('utf8')) as Shown;
+  const { nearest = [] } = JSON.parse(answer.body.toString('utf8')) as { readonly nearest?: readonly Near[] };
   try {
     parseAnswer(answer);
   } catch (error) {
-    const lines = (shown.nearest ?? []).map(
-      ({ rule, fails }) =>
-        `nearest: "${rule}"${fails.map(({ selector, instead }) => `; ${selector} does not hold (${instead})`).join('')}`,
-    );
+    const lines = nearest.map((near) => `nearest  ${printable(describeNear(near))}`);
     return new CommandError([(error as Error).message, ...lines].join('\n'));
   }
   return new CommandError(`unexpected status ${answer.status}`);

@@ -99,7 +99,8 @@ async function openStore({ config, credentialsDirectory, warn }: KeysParts): Pro
   const block = store.block as Parameters<typeof module.open>[0];
   const inner = await module.open(block, context);
   try {
-    const [{ sealStore }, { loadKek }] = await Promise.all([
+    const [{ limitTime }, { sealStore }, { loadKek }] = await Promise.all([
+      import('../stores/deadline.ts'),
       import('../stores/sealed.ts'),
       import('../stores/kek.ts'),
     ]);
@@ -111,7 +112,7 @@ async function openStore({ config, credentialsDirectory, warn }: KeysParts): Pro
           ? { file: encryption.file }
           : { generate: join(directory, 'kek') };
     const kek = await loadKek(source, context);
-    const sealed = sealStore(inner, kek, config.issuer);
+    const sealed = limitTime(sealStore(inner, kek, config.issuer));
     kek.fill(0);
     return sealed;
   } catch (error) {

@@ -46,14 +46,17 @@ function resolve(entry: Entry, policy: () => Policy, names: Names, ownGid: numbe
       path: 'audience',
       message: `no rule${rule === undefined ? '' : ` "${rule}"`} allows ${audience} to ${entry.owner}`,
     };
-  const workload = () => policy().vouch(owner, audience, rule)?.workload ?? owner;
+  const current = () => policy().vouch(owner, audience, rule) ?? { workload: owner, rule };
   const warnings =
     vouched.unproven.length === 0
       ? []
       : [
           `${path} takes rule "${vouched.rule}" on the configuration's word for ${vouched.unproven.join(' ')}: whoever can read the file has the token`,
         ];
-  return { files: [{ path, audience, uid, gid: gid ?? ownGid, mode, principalTags, workload }], warnings };
+  return {
+    files: [{ path, audience, uid, gid: gid ?? ownGid, mode, principalTags, vouched: current }],
+    warnings,
+  };
 }
 
 /** A number is an id, whether it has a name or not. */

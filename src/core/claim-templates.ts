@@ -1,6 +1,6 @@
 /** A rule's claims: constants and templates, and AWS's two of their own. */
 import type { ClaimSet, Facts, TokenRequest } from './ports.ts';
-import { parseTemplate, renderClaim, type Template, variablesOf } from './template.ts';
+import { renderClaim, type Template, variablesOf } from './template.ts';
 
 /** https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html */
 const AWS_TAGS = 'https://aws.amazon.com/tags';
@@ -23,15 +23,11 @@ export type ClaimTemplates = {
   readonly renderTags: ((facts: Facts) => ClaimSet) | undefined;
 };
 
-/** Throws RangeError; `inspect` sees each template with its path in the rule. */
-export function compileClaims(
-  sources: ClaimSources,
-  inspect: (path: string, template: Template) => void,
-): ClaimTemplates {
+/** `parseText` gets each text with its path in the rule. */
+export function compileClaims(sources: ClaimSources, parseText: ParseText): ClaimTemplates {
   const variables: string[] = [];
   const parse: ParseText = (path, text) => {
-    const template = parseTemplate(text);
-    inspect(path, template);
+    const template = parseText(path, text);
     variables.push(...variablesOf(template));
     return template;
   };
@@ -66,12 +62,8 @@ function compileValue(value: unknown, path: string, parse: ParseText): Render {
 }
 
 function renderFields(fields: readonly (readonly [string, Render])[], facts: Facts): ClaimSet {
-  const rendered: Record<string, unknown> = {};
-  for (const [name, render] of fields) {
-    const value = render(facts);
-    if (value !== undefined) rendered[name] = value;
-  }
-  return rendered;
+  const rendered = fields.map(([name, render]) => [name, render(facts)] as const);
+  return Object.fromEntries(rendered.filter(([, value]) => value !== undefined));
 }
 
 function compileTags(sources: ClaimSources, parse: ParseText): ClaimTemplates['renderTags'] {

@@ -86,35 +86,43 @@ export function compilePolicy(
   context: PolicyContext,
 ): { readonly policy: Policy; readonly problems: readonly PolicyProblem[] } {
   const problems: PolicyProblem[] = [];
-  const compiled = rules.flatMap((rule, index) => {
+  const compiled = rules.map((rule, index) => {
     const report = (key: string, message: string) =>
       problems.push({ path: `rules[${index}].${key}`, message });
-    return compileRule(rule, context, report) ?? [];
+    return compileRule(rule, context, report);
   });
   return { policy: createPolicy(compiled, context), problems };
 }
 
 type Report = (key: string, message: string) => void;
 
-function compileRule(rule: Rule, context: PolicyContext, report: Report): CompiledRule | undefined {
+function compileRule(rule: Rule, context: PolicyContext, report: Report): CompiledRule {
   rule.match.forEach((selector, index) => {
     const kind = kindOf(selector);
     if (!context.kinds.includes(kind))
       report(`match[${index}]`, `no attestor proves ${kind}; known: ${context.kinds.join(' ')}`);
   });
+  const parse = (key: string, text: string) => {
+    const template = attempt(key, report, () => parseTemplate(text)) ?? { text, parts: [text] };
+    reportUnknown(template, context, (message) => report(key, message));
+    return template;
+  };
+  const subject = parse('subject', rule.subject);
+  const known = { ...context.constants, ...pinnedFacts(rule.match) };
+  for (const problem of subjectProblems(subject, known)) report('subject', problem);
+  const claims = compileClaims(rule, parse);
+  const allowsAudience =
+    attempt('audiencePatterns', report, () => compileAudiences(rule, context.issuer)) ?? (() => false);
+  return { rule, subject, claims, allowsAudience };
+}
+
+/** Undefined where it cannot be compiled, which is reported under the key. */
+function attempt<T>(key: string, report: Report, compile: () => T): T | undefined {
   try {
-    const subject = parseTemplate(rule.subject);
-    const known = { ...context.constants, ...pinnedFacts(rule.match) };
-    for (const problem of subjectProblems(subject, known)) report('subject', problem);
-    reportUnknown(subject, context, (message) => report('subject', message));
-    const claims = compileClaims(rule, (key, template) =>
-      reportUnknown(template, context, (message) => report(key, message)),
-    );
-    const allowsAudience = compileAudiences(rule, context.issuer);
-    return { rule, subject, claims, allowsAudience };
+    return compile();
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    report('subject', error.message);
+    report(key, error.message);
     return undefined;
   }
 }
@@ -137,6 +145,7 @@ function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): P
     decide(workload, request) {
       const granting = rules.find(
         ({ rule, allowsAudience }) =>
+          (request.rule === undefined || rule.name === request.rule) &&
           allowsAudience(request.audience) &&
           rule.match.every((selector) => workload.selectors.has(selector)),
       );
@@ -219,14 +228,14 @@ function refusal(code: Refused['code'], reason: string): Refused {
 function refuse(rules: readonly CompiledRule[], workload: Workload, request: TokenRequest): Refused {
   const near = rules.map((compiled) => ({ compiled, near: nearRule(compiled, workload, request) }));
   near.sort((a, b) => distance(a.near) - distance(b.near));
-  const nearest = near.slice(0, NEAREST_SHOWN);
+  const shown = near.filter(({ compiled }) => compiled.rule.explain);
   const isMatched = near.some((entry) => entry.near.fails.length === 0);
   return {
     allowed: false,
     code: isMatched ? 'invalid_target' : 'access_denied',
     reason: `no rule allows ${request.audience.join(' ')} to this caller`,
-    nearest: nearest.map((entry) => entry.near),
-    shown: nearest.filter(({ compiled }) => compiled.rule.explain).map((entry) => entry.near),
+    nearest: near.slice(0, NEAREST_SHOWN).map((entry) => entry.near),
+    shown: shown.slice(0, NEAREST_SHOWN).map((entry) => entry.near),
   };
 }
 

@@ -83,6 +83,8 @@ export type TokenRequest = {
   readonly ttlSeconds?: number | undefined;
   /** The caller asks for AWS principal tags. */
   readonly principalTags?: boolean | undefined;
+  /** The one rule that may grant it, where the configuration (never the caller) names one. */
+  readonly rule?: string | undefined;
   /** Claims that the door's configuration (never the caller) adds; a rule's own win over them. */
   readonly claims?: ClaimSet | undefined;
 };

@@ -1,6 +1,6 @@
 /**
  * Text with `{fact}` variables, for example `acme:web:{host}`. `{fact:40}` bounds
- * a part's length, `{{` stands for a brace. Parsed when the configuration is read.
+ * a part's length, `{{` and `}}` stand for a brace. Parsed when the configuration is read.
  */
 import type { Facts } from './ports.ts';
 
@@ -11,23 +11,28 @@ export type Rendered = { readonly value: string } | { readonly missing: string; 
 
 /** Longest part where the template does not say (a DNS label, RFC 1035 section 2.3.4). */
 const DEFAULT_PART_LENGTH = 63;
-const SHORT_PARTS: Readonly<Record<string, number>> = { 'unix.uid': 10, 'unix.gid': 10, 'unix.sha256': 64 };
+const SHORT_PARTS = new Map([
+  ['unix.uid', 10],
+  ['unix.gid', 10],
+  ['unix.sha256', 64],
+]);
 /** Never occur inside a part of a subject, so that two identities never join to one string. */
 const SEPARATORS = ':/|#,;';
 const SUBJECT_PART = /^[!-~]+$/;
 /** What every relying party takes (Google Cloud's google.subject is the shortest). */
 export const SUBJECT_MAX_BYTES = 127;
 const CLAIM_MAX_LENGTH = 1024;
-const TOKEN = /\{\{|\{([^{}]*)\}|[{}]|[^{}]+/g;
+const TOKEN = /\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+/g;
 const VARIABLE = /^([a-z][a-z0-9_.-]*)(?::([1-9][0-9]{0,3}))?$/;
 
 /** Throws RangeError with a sentence for the operator. */
 export function parseTemplate(text: string): Template {
   const parts: (string | Variable)[] = [];
   for (const [token, inner] of text.matchAll(TOKEN)) {
-    if (token === '{{') parts.push('{');
+    if (token === '{{' || token === '}}') parts.push(token.slice(1));
     else if (inner !== undefined) parts.push(parseVariable(inner));
-    else if (token === '{' || token === '}') throw new RangeError(`a lone "${token}": write {{ for a brace`);
+    else if (token === '{' || token === '}')
+      throw new RangeError(`a lone "${token}": write ${token}${token} for a brace`);
     else parts.push(token);
   }
   return { text, parts };
@@ -38,7 +43,8 @@ function parseVariable(inner: string): Variable {
   if (match?.[1] === undefined)
     throw new RangeError(`{${inner}} is no variable: write {name} or {name:LENGTH}`);
   const name = match[1];
-  const maxLength = match[2] === undefined ? (SHORT_PARTS[name] ?? DEFAULT_PART_LENGTH) : Number(match[2]);
+  const maxLength =
+    match[2] === undefined ? (SHORT_PARTS.get(name) ?? DEFAULT_PART_LENGTH) : Number(match[2]);
   return { name, maxLength };
 }
 
@@ -56,7 +62,7 @@ export function subjectProblems(template: Template, known: Facts): readonly stri
   let longest = 0;
   let afterVariable = false;
   for (const part of template.parts) {
-    const value = typeof part === 'string' ? part : known[part.name];
+    const value = typeof part === 'string' ? part : factValue(known, part);
     if (value !== undefined) {
       longest += Buffer.byteLength(value);
       if (!SUBJECT_PART.test(value)) problems.push(`"${value}" has a character that is not printable ASCII`);
@@ -87,7 +93,7 @@ export function renderSubject(template: Template, facts: Facts): Rendered {
       value += part;
       continue;
     }
-    const fact = facts[part.name];
+    const fact = factValue(facts, part);
     if (fact === undefined) return { missing: part.name, why: 'was not proven of this caller' };
     if (fact.length > part.maxLength) return { missing: part.name, why: `is longer than ${part.maxLength}` };
     if (hasSeparator(fact) || !SUBJECT_PART.test(fact))
@@ -101,11 +107,16 @@ export function renderSubject(template: Template, facts: Facts): Rendered {
 export function renderClaim(template: Template, facts: Facts): string | undefined {
   let value = '';
   for (const part of template.parts) {
-    const piece = typeof part === 'string' ? part : facts[part.name];
+    const piece = typeof part === 'string' ? part : factValue(facts, part);
     if (piece === undefined) return undefined;
     value += piece;
   }
   return value.length > CLAIM_MAX_LENGTH ? undefined : value;
+}
+
+/** Own facts only: `{constructor}` is none. */
+function factValue(facts: Facts, { name }: Variable): string | undefined {
+  return Object.hasOwn(facts, name) ? facts[name] : undefined;
 }
 
 function hasSeparator(text: string): boolean {

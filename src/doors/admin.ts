@@ -4,8 +4,9 @@ import type { Context } from 'koa';
 import type { PublicDocuments } from '../core/discovery.ts';
 import { IssuerError } from '../core/errors.ts';
 import { ALGORITHMS, type Algorithm, type EpochSeconds, type RingKey } from '../core/ports.ts';
-import { parseFields, readBody } from './body.ts';
+import { readBody, readFields } from './body.ts';
 import type { Door, Method, Route } from './door.ts';
+import { bodyErrors, errorAnswer, jsonAnswer, jsonBody } from './openapi.ts';
 
 export type AdminParts = {
   readonly keys: () => readonly RingKey[];
@@ -30,13 +31,15 @@ export function open(parts: AdminParts): Door {
     context.body = { now: parts.now(), settings: parts.settings(), keys: parts.keys().map(describeKey) };
   };
   const rotate = async (context: Context) => {
-    const fields = await fieldsOf(context, ['algorithm', 'force']);
+    const fields = await readFields(context.req, ['algorithm', 'force']);
     const algorithm = fields.algorithm === undefined ? undefined : assertAlgorithm(fields.algorithm);
-    await parts.rotate(algorithm, fields.force === true);
+    const { force = false } = fields;
+    if (typeof force !== 'boolean') throw new IssuerError('invalid_request', 'force is no boolean');
+    await parts.rotate(algorithm, force);
     list(context);
   };
   const revoke = async (context: Context) => {
-    const { keyId } = await fieldsOf(context, ['keyId']);
+    const { keyId } = await readFields(context.req, ['keyId']);
     if (typeof keyId !== 'string') throw new IssuerError('invalid_request', 'keyId is missing');
     await parts.revoke(keyId);
     list(context);
@@ -64,12 +67,12 @@ export function open(parts: AdminParts): Door {
     name: 'admin',
     surface: 'admin',
     routes: [
-      route('GET', '/v1/keys', 'The key ring', list),
-      route('POST', '/v1/keys/rotate', 'Let the published next key sign from now on', rotate),
-      route('POST', '/v1/keys/revoke', 'Take a key out of the JWKS at once', revoke),
-      route('POST', '/v1/keys/import', 'Bring a PKCS#8 key along as the next key', importKey),
-      route('GET', '/v1/documents', 'The issuer metadata and the JWKS', documents),
-      route('GET', '/v1/ca', 'The certificate of the bootstrap CA', ca),
+      route('GET', '/v1/keys', list, KEYS),
+      route('POST', '/v1/keys/rotate', rotate, ROTATE),
+      route('POST', '/v1/keys/revoke', revoke, REVOKE),
+      route('POST', '/v1/keys/import', importKey, IMPORT),
+      route('GET', '/v1/documents', documents, DOCUMENTS),
+      route('GET', '/v1/ca', ca, CA),
     ],
   };
 }
@@ -78,16 +81,6 @@ export function open(parts: AdminParts): Door {
 function describeKey(key: RingKey): Readonly<Record<string, unknown>> {
   const { keyId, algorithm, state, publishedAt, activatedAt, retiredAt, removeAt } = key;
   return { keyId, algorithm, state, publishedAt, activatedAt, retiredAt, removeAt };
-}
-
-async function fieldsOf(
-  context: Context,
-  known: readonly string[],
-): Promise<Readonly<Record<string, unknown>>> {
-  const fields = parseFields(await readBody(context.req), context.req.headers['content-type']);
-  const unknown = Object.keys(fields).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new IssuerError('invalid_request', 'a field is not known here');
-  return fields;
 }
 
 function assertAlgorithm(value: unknown): Algorithm {
@@ -107,6 +100,43 @@ function parsePrivateKey(der: Buffer): KeyObject {
   }
 }
 
-function route(method: Method, path: string, summary: string, handle: Route['handle']): Route {
-  return { method, path, operation: { summary, responses: { 200: { description: summary } } }, handle };
+type Operation = { readonly summary: string; readonly [part: string]: unknown };
+
+function route(method: Method, path: string, handle: Route['handle'], given: Operation): Route {
+  const { summary, responses } = given;
+  const answers = { 200: jsonAnswer(summary), 503: errorAnswer('The keys cannot be had at the moment') };
+  return { method, path, operation: { ...given, responses: { ...answers, ...Object(responses) } }, handle };
 }
+
+const ALGORITHM = { type: 'string', enum: ALGORITHMS };
+const PKCS8 = { type: 'string', format: 'binary', description: 'PKCS#8 in DER' };
+
+const KEYS: Operation = { summary: 'The key ring' };
+const ROTATE: Operation = {
+  summary: 'Let the published next key sign from now on',
+  requestBody: jsonBody({ algorithm: ALGORITHM, force: { type: 'boolean' } }),
+  responses: { ...bodyErrors, 409: errorAnswer('The next key was not published for long enough') },
+};
+const REVOKE: Operation = {
+  summary: 'Take a key out of the JWKS at once',
+  requestBody: jsonBody({ keyId: { type: 'string' } }, ['keyId']),
+  responses: {
+    ...bodyErrors,
+    404: errorAnswer('There is no such key'),
+    409: errorAnswer('No other key could sign then'),
+  },
+};
+const IMPORT: Operation = {
+  summary: 'Bring a key along as the next one',
+  parameters: [{ name: 'algorithm', in: 'query', required: true, schema: ALGORITHM }],
+  requestBody: { required: true, content: { 'application/octet-stream': { schema: PKCS8 } } },
+  responses: { ...bodyErrors, 409: errorAnswer('The key is in the ring already, or the ring is full') },
+};
+const DOCUMENTS: Operation = { summary: 'The issuer metadata and the JWKS' };
+const CA: Operation = {
+  summary: 'The certificate of the bootstrap CA',
+  responses: {
+    200: { description: 'PEM', content: { 'application/x-pem-file': { schema: { type: 'string' } } } },
+    404: errorAnswer('TLS is not bootstrapped'),
+  },
+};

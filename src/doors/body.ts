@@ -4,6 +4,7 @@ import { IssuerError } from '../core/errors.ts';
 
 export const BODY_MAX_BYTES = 64 * 1024;
 const DEPTH_MAX = 16;
+const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 
 /** The body's bytes. Throws `request_too_large`, and `invalid_request` where the caller hangs up. */
 export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): Promise<Buffer> {
@@ -31,6 +32,18 @@ export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): P
   });
 }
 
+/** The fields of a body, these and no others. Throws what `readBody` and `parseFields` throw. */
+export async function readFields(
+  request: IncomingMessage,
+  known: readonly string[],
+): Promise<Readonly<Record<string, unknown>>> {
+  const fields = parseFields(await readBody(request), request.headers['content-type']);
+  if (Object.keys(fields).every((name) => known.includes(name))) return fields;
+  throw new IssuerError('invalid_request', 'a field is not known here', {
+    shown: { reason: `known fields: ${known.join(' ')}` },
+  });
+}
+
 /**
  * A JSON object (RFC 8259), or a form where the caller says so and the bytes are
  * no JSON: curl's `--data` calls everything a form. Repeated names are refused,
@@ -43,21 +56,25 @@ export function parseFields(
   const text = bytes.toString('utf8').trim();
   if (text === '') return {};
   if (text.startsWith('{')) return parseJsonObject(text);
-  if (contentType?.startsWith('application/x-www-form-urlencoded') === true) return parseForm(text);
+  if (contentType !== undefined && FORM.test(contentType)) return parseForm(text);
   throw new IssuerError('invalid_request', 'the body is no JSON object');
 }
 
 /** Throws `invalid_request`. */
 export function parseJsonObject(text: string): Readonly<Record<string, unknown>> {
+  const value = parseJson(text);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new IssuerError('invalid_request', 'the body is no JSON object');
   assertPlainJson(text);
+  return value as Record<string, unknown>;
+}
+
+function parseJson(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>;
+    return JSON.parse(text);
   } catch (cause) {
     throw new IssuerError('invalid_request', 'the body is no valid JSON', { cause: (cause as Error).name });
   }
-  throw new IssuerError('invalid_request', 'the body is no JSON object');
 }
 
 function parseForm(text: string): Readonly<Record<string, unknown>> {
@@ -71,7 +88,11 @@ function parseForm(text: string): Readonly<Record<string, unknown>> {
 
 const JSON_TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:)?)|[{}[\]]/gs;
 
-/** Refuses what JSON.parse would take and read its own way: repeated names, `__proto__`, deep nesting. */
+/**
+ * Refuses what JSON.parse takes and reads its own way: repeated names, `__proto__`,
+ * deep nesting. The text is valid JSON: in any other the search for the end of a
+ * string could take quadratic time.
+ */
 function assertPlainJson(text: string): void {
   const objects: (Set<string> | undefined)[] = [];
   for (const [token, colon] of text.matchAll(JSON_TOKEN)) {
@@ -84,16 +105,8 @@ function assertPlainJson(text: string): void {
 }
 
 function assertNewName(literal: string, names: Set<string> | undefined): void {
-  const name = unescapeName(literal);
+  const name: string = JSON.parse(literal);
   if (name === '__proto__') throw new IssuerError('invalid_request', '__proto__ is no field');
   if (names?.has(name) === true) throw new IssuerError('invalid_request', 'a field is repeated');
   names?.add(name);
-}
-
-function unescapeName(literal: string): string {
-  try {
-    return JSON.parse(literal);
-  } catch (cause) {
-    throw new IssuerError('invalid_request', 'the body is no valid JSON', { cause: (cause as Error).name });
-  }
 }

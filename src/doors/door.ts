@@ -55,7 +55,7 @@ export const ERROR_STATUS: Readonly<Record<ErrorCode, number>> = {
   server_error: 500,
 };
 
-const FORWARDED = ['origin', 'forwarded', 'via', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'];
+const FORWARDED = /^(origin|forwarded|via|x-forwarded-.*)$/;
 
 /** The listener's request handler for all doors of one surface. */
 export function createFrame(parts: FrameParts): (request: IncomingMessage, response: ServerResponse) => void {
@@ -112,8 +112,9 @@ function describingDoor(doors: readonly Door[], { surface, version }: FrameParts
 
 /** A browser or a proxy never speaks to a UNIX socket by itself: somebody made it. */
 function assertDirect(context: Context): void {
-  const header = FORWARDED.find((name) => context.req.headers[name] !== undefined);
-  if (header !== undefined) throw new IssuerError('forwarded_request', `it has the header ${header}`);
+  const header = Object.keys(context.req.headers).find((name) => FORWARDED.test(name));
+  if (header !== undefined)
+    throw new IssuerError('forwarded_request', `it has the header ${header.slice(0, 100)}`);
 }
 
 function methodNotAllowed(context: Context, methods: ReadonlyMap<string, Found>): IssuerError {
@@ -131,6 +132,13 @@ export function requirePeer(peerOf: FrameParts['peerOf'], context: Context): Pee
   return peer;
 }
 
+/** Nobody is refused a token on the open listeners: what the internet tries there is no news, our own faults are. */
+function isWorthRecording(surface: Surface, code: ErrorCode): boolean {
+  return surface === 'workload' || surface === 'admin' || FAULTS.includes(code);
+}
+
+const FAULTS: readonly ErrorCode[] = ['server_error', 'temporarily_unavailable'];
+
 function peerOrNone(peerOf: FrameParts['peerOf'], context: Context): Peer | undefined {
   try {
     return peerOf(context.req);
@@ -144,14 +152,15 @@ function answerError(context: Context, door: Door | undefined, thrown: unknown, 
     thrown instanceof IssuerError
       ? thrown
       : new IssuerError('server_error', 'an unexpected fault', { cause: thrown });
-  parts.recorder.refused({
-    door: door?.name ?? parts.surface,
-    peer: peerOrNone(parts.peerOf, context),
-    code: error.code,
-    detail: error.detail,
-    audience: context.state.audience ?? [],
-    cause: error.cause,
-  });
+  if (isWorthRecording(parts.surface, error.code))
+    parts.recorder.refused({
+      door: door?.name ?? parts.surface,
+      peer: peerOrNone(parts.peerOf, context),
+      code: error.code,
+      detail: error.detail,
+      audience: context.state.audience ?? [],
+      cause: error.cause,
+    });
   context.status = (door?.errorStatus ?? ERROR_STATUS)[error.code];
   if (error.retryAfterSeconds !== undefined) context.set('Retry-After', String(error.retryAfterSeconds));
   if (!context.req.complete) context.set('Connection', 'close');

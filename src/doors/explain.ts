@@ -3,15 +3,16 @@ import { parseAudience } from '../core/audience.ts';
 import { IssuerError } from '../core/errors.ts';
 import type { Explanation, Issuer } from '../core/issuer.ts';
 import type { Peer } from '../core/ports.ts';
-import { parseFields, readBody } from './body.ts';
+import { readFields } from './body.ts';
 import { type Door, type FrameParts, type Route, requirePeer } from './door.ts';
+import { audience, bodyErrors, errorAnswer, jsonAnswer, jsonBody } from './openapi.ts';
 
 export type SelfParts = { readonly issuer: Issuer; readonly peerOf: FrameParts['peerOf'] };
 
 /** `POST /v1/explain {"aud"}` on the workload's socket: the caller's own facts, and the rules that their owners show. */
 export function openForSelf({ issuer, peerOf }: SelfParts): Door {
   return door('workload', async (context) => {
-    const { aud } = parseFields(await readBody(context.req), context.req.headers['content-type']);
+    const { aud } = await readFields(context.req, ['aud']);
     const explanation = await issuer.explain(requirePeer(peerOf, context), { audience: parseAudience(aud) });
     context.body = describe(explanation, false);
   });
@@ -26,7 +27,7 @@ export type AdminParts = {
 /** `POST /v1/explain {"aud", "pid"}` on the admin socket: everything. */
 export function openForAdmin({ issuer, openPeer }: AdminParts): Door {
   return door('admin', async (context) => {
-    const { aud, pid } = parseFields(await readBody(context.req), context.req.headers['content-type']);
+    const { aud, pid } = await readFields(context.req, ['aud', 'pid']);
     if (!(typeof pid === 'number' && Number.isSafeInteger(pid) && pid > 0))
       throw new IssuerError('invalid_request', 'pid is no process id');
     const peer = openPeer(pid);
@@ -54,24 +55,19 @@ function describe({ workload, decision }: Explanation, isOwner: boolean): Readon
 }
 
 function door(surface: Door['surface'], handle: Route['handle']): Door {
-  const fields = { aud: { type: 'string', minLength: 1, maxLength: 255 } };
-  const properties = surface === 'admin' ? { ...fields, pid: { type: 'integer', minimum: 1 } } : fields;
-  const schema = { type: 'object', required: Object.keys(properties), properties };
-  const error = (description: string) => ({
-    description,
-    content: { 'application/json': { schema: { type: 'object' } } },
-  });
+  const properties = surface === 'admin' ? { aud: audience, pid: PID } : { aud: audience };
   const operation = {
     operationId: 'explain',
     summary: 'What would be decided for an audience, and why',
-    requestBody: { required: true, content: { 'application/json': { schema } } },
+    requestBody: jsonBody(properties, Object.keys(properties)),
     responses: {
-      200: error('The decision'),
-      400: error('The request is malformed'),
-      403: error('The kernel could not say who is calling'),
-      404: error('There is no such process'),
-      413: error('The body is over 64 KiB'),
+      200: jsonAnswer('The decision'),
+      ...bodyErrors,
+      403: errorAnswer('The kernel could not say who is calling'),
+      404: errorAnswer('There is no such process'),
     },
   };
   return { name: 'explain', surface, routes: [{ method: 'POST', path: '/v1/explain', operation, handle }] };
 }
+
+const PID = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER };

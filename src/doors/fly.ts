@@ -8,8 +8,9 @@ import { parseAudience } from '../core/audience.ts';
 import { IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
 import type { ClaimSet, Facts, TokenRequest } from '../core/ports.ts';
-import { parseFields, readBody } from './body.ts';
+import { readFields } from './body.ts';
 import { type Door, type FrameParts, requirePeer } from './door.ts';
+import { audience, audiences, bodyErrors, errorAnswer, jsonBody } from './openapi.ts';
 
 const text = (description: string) =>
   v.optional(v.pipe(v.string(), v.nonEmpty(), v.description(description)));
@@ -43,7 +44,7 @@ const FIELDS = ['aud', 'aws_principal_tags', 'ttl'];
 export function open(block: FlyConfig, context: FlyContext): Door {
   const claims = claimsOf(block);
   async function handle(http: Context): Promise<void> {
-    const fields = parseFields(await readBody(http.req), http.req.headers['content-type']);
+    const fields = await readFields(http.req, FIELDS);
     const request = parseRequest(fields, block.audience, claims);
     http.state.audience = request.audience;
     const issued = await context.issuer.issueToken('fly', requirePeer(context.peerOf, http), request);
@@ -54,7 +55,7 @@ export function open(block: FlyConfig, context: FlyContext): Door {
   return {
     name: 'fly',
     surface: 'workload',
-    routes: [{ method: 'POST', path: '/v1/tokens/oidc', operation, handle }],
+    routes: [{ method: 'POST', path: '/v1/tokens/oidc', operation: operationOf(block), handle }],
   };
 }
 
@@ -86,11 +87,6 @@ function parseRequest(
   audience: string | undefined,
   claims: ClaimSet | undefined,
 ): TokenRequest {
-  const unknown = Object.keys(fields).find((name) => !FIELDS.includes(name));
-  if (unknown !== undefined)
-    throw new IssuerError('invalid_request', 'a field is not known here', {
-      shown: { reason: `known fields: ${FIELDS.join(' ')}` },
-    });
   const asked = fields.aud ?? audience;
   if (asked === undefined)
     throw new IssuerError('invalid_request', 'no aud, and no default', {
@@ -120,69 +116,29 @@ function parseFlag(value: unknown): boolean {
   });
 }
 
-const errorAnswer = (description: string) => ({
-  description,
-  content: {
-    'application/json': {
-      schema: {
-        type: 'object',
-        required: ['error', 'error_description'],
-        properties: {
-          error: { type: 'string' },
-          error_description: { type: 'string' },
-          reason: { type: 'string' },
-        },
+function operationOf(block: FlyConfig) {
+  const properties = {
+    aud: { description: 'The recipient', anyOf: [audience, audiences] },
+    aws_principal_tags: { type: 'boolean', description: 'Adds the claim https://aws.amazon.com/tags' },
+    ttl: {
+      type: 'integer',
+      minimum: 60,
+      maximum: 86400,
+      description: 'Life in seconds, within what the rule allows',
+    },
+  };
+  return {
+    operationId: 'createOidcToken',
+    summary: 'A short-lived OIDC token for the calling process',
+    requestBody: jsonBody(properties, block.audience === undefined ? ['aud'] : []),
+    responses: {
+      200: {
+        description: 'The raw JWT',
+        content: { 'text/plain': { schema: { type: 'string', pattern: '^[\\w-]+\\.[\\w-]+\\.[\\w-]+$' } } },
       },
+      ...bodyErrors,
+      403: errorAnswer('The caller may not have this token; the answer says what kept it'),
+      503: errorAnswer('No token can be signed at the moment'),
     },
-  },
-});
-
-const operation = {
-  operationId: 'createOidcToken',
-  summary: 'A short-lived OIDC token for the calling process',
-  requestBody: {
-    required: false,
-    content: {
-      'application/json': {
-        schema: {
-          type: 'object',
-          additionalProperties: false,
-          properties: {
-            aud: {
-              description: 'The recipient',
-              anyOf: [
-                { type: 'string', minLength: 1, maxLength: 255 },
-                {
-                  type: 'array',
-                  minItems: 1,
-                  maxItems: 10,
-                  items: { type: 'string', minLength: 1, maxLength: 255 },
-                },
-              ],
-            },
-            aws_principal_tags: {
-              type: 'boolean',
-              description: 'Adds the claim https://aws.amazon.com/tags',
-            },
-            ttl: {
-              type: 'integer',
-              minimum: 60,
-              maximum: 86400,
-              description: 'Life in seconds, within what the rule allows',
-            },
-          },
-        },
-      },
-    },
-  },
-  responses: {
-    200: {
-      description: 'The raw JWT',
-      content: { 'text/plain': { schema: { type: 'string', pattern: '^[\\w-]+\\.[\\w-]+\\.[\\w-]+$' } } },
-    },
-    400: errorAnswer('The request is malformed'),
-    403: errorAnswer('The caller may not have this token; the answer says what kept it'),
-    413: errorAnswer('The body is over 64 KiB'),
-    503: errorAnswer('No token can be signed at the moment'),
-  },
-};
+  };
+}

@@ -3,7 +3,6 @@
  * keeps each file fresh. A file is replaced as a whole, and the last good one
  * stays while no token can be had.
  */
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open as openFile, rename, unlink } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
@@ -19,8 +18,8 @@ export type TokenFile = {
   /** Permission bits. */
   readonly mode: number;
   readonly principalTags: boolean;
-  /** Whom the token is for: what the configuration vouches for. */
-  readonly workload: () => Workload;
+  /** Whom the token is for, and by which rule: what the configuration vouches for. */
+  readonly vouched: () => { readonly workload: Workload; readonly rule: string | undefined };
 };
 
 export type TokenFilesParts = {
@@ -42,6 +41,7 @@ export interface TokenFiles {
 }
 
 const RETRY_SECONDS = 5;
+const NAP_SECONDS = 30;
 /** open(2): only to name what is below it, so that no right to list it is needed. */
 const O_PATH = 0o10000000;
 /** Of half a token's life, so that many machines do not renew in step. */
@@ -56,8 +56,9 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
   async function refresh(file: TokenFile): Promise<void> {
     let seconds = RETRY_SECONDS;
     try {
-      const request = { audience: [file.audience], principalTags: file.principalTags };
-      const { token, claims } = await parts.issuer.issueTokenFor('token-files', file.workload(), request);
+      const { workload, rule } = file.vouched();
+      const request = { audience: [file.audience], principalTags: file.principalTags, rule };
+      const { token, claims } = await parts.issuer.issueTokenFor('token-files', workload, request);
       if (isClosed) return; // whoever opened the files anew may have written a newer one
       await replaceFile(file, token);
       written.add(file.path);
@@ -66,11 +67,15 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
     } catch (error) {
       parts.onRefresh(file, { error });
     }
-    if (!isClosed)
-      timers.set(
-        file.path,
-        setTimeout(() => refresh(file), seconds * 1000),
-      );
+    if (!isClosed) sleep(file, seconds, parts.now() + seconds);
+  }
+
+  /** A timer stands still while the machine sleeps, so the clock is looked at now and then. */
+  function sleep(file: TokenFile, seconds: number, dueAt: EpochSeconds): void {
+    const nap = Math.min(seconds, NAP_SECONDS);
+    const wake = () =>
+      nap === seconds || parts.now() >= dueAt ? refresh(file) : sleep(file, seconds - nap, dueAt);
+    timers.set(file.path, setTimeout(wake, nap * 1000));
   }
 
   await Promise.all(parts.files.map(refresh));
@@ -90,8 +95,10 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
 async function replaceFile(file: TokenFile, token: string): Promise<void> {
   const directory = await openDirectory(dirname(file.path));
   const inside = (name: string) => `/proc/self/fd/${directory.fd}/${name}`;
-  const temporary = inside(`.${basename(file.path)}.${randomBytes(6).toString('hex')}`);
+  const temporary = inside(`.${basename(file.path)}.new`);
   try {
+    // One that a killed process left.
+    await unlink(temporary).catch(() => undefined);
     const handle = await openFile(
       temporary,
       constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,

@@ -6,7 +6,15 @@
  */
 import { IssuerError } from '../core/errors.ts';
 import { advance, EMPTY_RING, type KeyRing, type RingSettings } from '../core/key-ring.ts';
-import type { Algorithm, Clock, EpochSeconds, KeyMaterial, KeyStore, StoredBytes, StoreVersion } from '../core/ports.ts';
+import type {
+  Algorithm,
+  Clock,
+  EpochSeconds,
+  KeyMaterial,
+  KeyStore,
+  StoredBytes,
+  StoreVersion,
+} from '../core/ports.ts';
 
 export type LiveRingParts = {
   readonly store: KeyStore;

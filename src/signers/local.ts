@@ -1,7 +1,7 @@
 /**
- * Signs with the process's own keys (RFC 7515 section 5.1). RSA is signed in
- * libuv's threads, so that all cores sign; the elliptic curves are so quick that
- * the way there and back would cost more than the signature.
+ * Signs with the process's own keys (RFC 7515 section 5.1), in libuv's threads so
+ * that all cores sign, except for a quick signature that is alone: the way there and
+ * back would cost as much.
  */
 import { constants, sign as cryptoSign, type KeyObject, type SigningOptions } from 'node:crypto';
 import { IssuerError } from '../core/errors.ts';
@@ -11,20 +11,21 @@ import type { Algorithm, Claims, RingKey, SignedToken, Signer } from '../core/po
 type Scheme = {
   readonly digest: string | null;
   readonly options: SigningOptions;
-  readonly isThreaded: boolean;
+  /** Takes less time than to wake a thread and to be woken by it. */
+  readonly isQuick: boolean;
 };
 
 /** RFC 7518 section 3.1 and RFC 8037 section 3.1. */
 const SCHEMES: Readonly<Record<Algorithm, Scheme>> = {
-  RS256: { digest: 'sha256', options: {}, isThreaded: true },
+  RS256: { digest: 'sha256', options: {}, isQuick: false },
   PS256: {
     digest: 'sha256',
     options: { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST },
-    isThreaded: true,
+    isQuick: false,
   },
-  ES256: { digest: 'sha256', options: { dsaEncoding: 'ieee-p1363' }, isThreaded: false },
-  ES384: { digest: 'sha384', options: { dsaEncoding: 'ieee-p1363' }, isThreaded: true },
-  EdDSA: { digest: null, options: {}, isThreaded: false },
+  ES256: { digest: 'sha256', options: { dsaEncoding: 'ieee-p1363' }, isQuick: true },
+  ES384: { digest: 'sha384', options: { dsaEncoding: 'ieee-p1363' }, isQuick: false },
+  EdDSA: { digest: null, options: {}, isQuick: true },
 };
 
 export type LocalSignerParts = {
@@ -43,6 +44,7 @@ type ReadyKey = {
 export function open(parts: LocalSignerParts): Signer {
   let ring: KeyRing | undefined;
   let ready = new Map<Algorithm, ReadyKey>();
+  const signBytes = createQueue();
 
   function readyKey(algorithm: Algorithm): ReadyKey {
     if (ring !== parts.ring()) {
@@ -96,12 +98,50 @@ function assertWithinLimit(key: RingKey, { exp, iat }: Claims): void {
     );
 }
 
-function signBytes(algorithm: Algorithm, bytes: Buffer, input: ReadyKey['input']): Promise<Buffer> | Buffer {
-  const { digest, isThreaded } = SCHEMES[algorithm];
-  if (!isThreaded) return cryptoSign(digest, bytes, input);
-  return new Promise((resolve, reject) => {
-    cryptoSign(digest, bytes, input, (error, signature) =>
-      error === null ? resolve(signature) : reject(error),
-    );
-  });
+type Job = {
+  readonly algorithm: Algorithm;
+  readonly bytes: Buffer;
+  readonly input: ReadyKey['input'];
+  resolve(signature: Buffer): void;
+  reject(error: unknown): void;
+};
+
+/**
+ * What is asked for in one turn of the event loop goes to the threads together: to
+ * wake them one by one costs more than an elliptic curve's signature.
+ */
+function createQueue(): (algorithm: Algorithm, bytes: Buffer, input: ReadyKey['input']) => Promise<Buffer> {
+  let waiting: Job[] = [];
+  let inThreads = 0;
+
+  function signInThread({ algorithm, bytes, input, resolve, reject }: Job): void {
+    inThreads++;
+    cryptoSign(SCHEMES[algorithm].digest, bytes, input, (error, signature) => {
+      inThreads--;
+      if (error === null) resolve(signature);
+      else reject(error);
+    });
+  }
+
+  function flush(): void {
+    const jobs = waiting;
+    waiting = [];
+    const [first] = jobs;
+    if (first !== undefined && jobs.length === 1 && inThreads === 0 && SCHEMES[first.algorithm].isQuick)
+      signNow(first);
+    else for (const job of jobs) signInThread(job);
+  }
+
+  return (algorithm, bytes, input) =>
+    new Promise((resolve, reject) => {
+      if (waiting.push({ algorithm, bytes, input, resolve, reject }) === 1) setImmediate(flush);
+    });
+}
+
+function signNow({ algorithm, bytes, input, resolve, reject }: Job): void {
+  try {
+    resolve(cryptoSign(SCHEMES[algorithm].digest, bytes, input));
+  } catch (error) {
+    reject(error);
+  }
 }

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import fc from 'fast-check';
+import { compileAudiences, parseAudience } from '../../src/core/audience.ts';
+import { refusal } from '../conformance/key-store.ts';
+import { ISSUER } from '../fakes/policy.ts';
+
+const AWS = 'sts.amazonaws.com';
+
+function matches(pattern: string, audience: string): boolean {
+  const rule = { audiences: [], audiencePatterns: [pattern], multipleAudiences: false };
+  return compileAudiences(rule, ISSUER)([audience]);
+}
+
+suite('the audience of a request', () => {
+  test('is one string or a list of distinct ones, in the order asked for', () => {
+    assert.deepEqual(parseAudience(AWS), [AWS]);
+    assert.deepEqual(parseAudience(['b', 'a', 'b']), ['b', 'a']);
+    assert.deepEqual(parseAudience('x'.repeat(255)), ['x'.repeat(255)]);
+    assert.deepEqual(parseAudience('https://münchen.example/ä?b#c d'), ['https://münchen.example/ä?b#c d']);
+  });
+
+  test('is nothing else', () => {
+    const eleven = Array.from({ length: 11 }, (_, index) => `a${index}`);
+    const bad = [
+      '',
+      'x'.repeat(256),
+      'a\nb',
+      'a\0',
+      '\u007f',
+      '\u0085',
+      '\u2028',
+      '\ud800',
+      17,
+      null,
+      true,
+      undefined,
+    ];
+    for (const value of [...bad, {}, [], [[AWS]], [AWS, ''], [AWS, 1], eleven])
+      assert.throws(() => parseAudience(value), refusal('invalid_request'), JSON.stringify(value));
+  });
+
+  test('whatever it is, it is taken or refused', () => {
+    fc.assert(
+      fc.property(fc.anything(), (value) => {
+        try {
+          const list = parseAudience(value);
+          assert.ok(list.length > 0 && list.every((one) => typeof one === 'string' && one !== ''));
+        } catch (error) {
+          refusal('invalid_request')(error);
+        }
+      }),
+    );
+  });
+});
+
+suite('the audiences of a rule', () => {
+  test('none and no pattern: nobody', () => {
+    const rule = { audiences: [], audiencePatterns: [], multipleAudiences: true };
+    assert.equal(compileAudiences(rule, ISSUER)([AWS]), false);
+  });
+
+  test('are compared byte by byte', () => {
+    const rule = {
+      audiences: [AWS, 'https://*.example.com'],
+      audiencePatterns: [],
+      multipleAudiences: false,
+    };
+    const allows = compileAudiences(rule, ISSUER);
+    assert.equal(allows([AWS]), true);
+    for (const other of [
+      'STS.amazonaws.com',
+      `${AWS}/`,
+      ` ${AWS}`,
+      `${AWS}.evil.example`,
+      'https://a.example.com',
+    ])
+      assert.equal(allows([other]), false, other);
+  });
+
+  test('several at once only where the rule says so, and then each must be allowed', () => {
+    const rule = { audiences: ['a', 'b'], audiencePatterns: [] };
+    assert.equal(compileAudiences({ ...rule, multipleAudiences: false }, ISSUER)(['a', 'b']), false);
+    assert.equal(compileAudiences({ ...rule, multipleAudiences: true }, ISSUER)(['b', 'a']), true);
+    assert.equal(compileAudiences({ ...rule, multipleAudiences: true }, ISSUER)(['a', 'c']), false);
+  });
+
+  test('* stands for a run without slash, ** for any', () => {
+    const yes = [
+      ['https://*.example.com', 'https://a.example.com'],
+      ['https://*.example.com', 'https://a.b.example.com'],
+      ['https://*.example.com', 'https://.example.com'],
+      ['https://a/*/c', 'https://a/b/c'],
+      ['https://a/**', 'https://a/b/c'],
+      ['**', 'anything/at all'],
+      ['a*', 'a'],
+      ['*b*', 'abbc'],
+      ['a**a', 'aa'],
+      ['(a+)+$^[.]?{2}|\\d*', '(a+)+$^[.]?{2}|\\d9'],
+    ] as const;
+    const no = [
+      ['https://*.example.com', 'https://evil.com/.example.com'],
+      ['https://*.example.com', 'https://a.example.com.evil.com'],
+      ['https://*.example.com', 'https://aXexample.com'],
+      ['https://a/*/c', 'https://a/b/b/c'],
+      ['*', 'a/b'],
+      ['a**a', 'a'],
+      ['a.c', 'abc'],
+    ] as const;
+    for (const [pattern, audience] of yes)
+      assert.equal(matches(pattern, audience), true, `${pattern} ${audience}`);
+    for (const [pattern, audience] of no)
+      assert.equal(matches(pattern, audience), false, `${pattern} ${audience}`);
+  });
+
+  test('a pattern never reaches the issuer itself, a name does', () => {
+    assert.equal(matches('**', ISSUER), false);
+    assert.equal(matches('https://*', ISSUER), false);
+    assert.equal(matches('**', `${ISSUER}/`), true);
+    const named = { audiences: [ISSUER], audiencePatterns: [], multipleAudiences: false };
+    assert.equal(compileAudiences(named, ISSUER)([ISSUER]), true);
+  });
+
+  test('more than four wildcards are refused', () => {
+    assert.equal(matches('*a*b*c*', 'xaxbxcx'), true);
+    assert.throws(() => matches('*a*b*c*d*', 'x'), RangeError);
+  });
+
+  test('mean what the like regular expression means', () => {
+    const glob = fc
+      .array(fc.constantFrom('a', 'b', '/', '*', '**'), { maxLength: 7 })
+      .map((parts) => parts.join(''));
+    const text = fc.string({ unit: fc.constantFrom('a', 'b', '/'), minLength: 1, maxLength: 12 });
+    fc.assert(
+      fc.property(glob, text, (pattern, audience) => {
+        fc.pre(pattern.split(/\*\*?/).length <= 5);
+        const source = pattern.replace(/\*\*?/g, (found) => (found === '**' ? '.*' : '[^/]*'));
+        assert.equal(matches(pattern, audience), new RegExp(`^${source}$`, 's').test(audience));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test('are found without a search that goes back, so no audience makes it slow', (t) => {
+    const rule = { audiences: [], audiencePatterns: ['**a**a**a**b'], multipleAudiences: false };
+    const allows = compileAudiences(rule, ISSUER);
+    const searches = t.mock.method(RegExp.prototype, 'exec');
+    assert.equal(allows(['a'.repeat(255)]), false);
+    assert.equal(searches.mock.callCount(), 0);
+  });
+});
