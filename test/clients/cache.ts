@@ -1,0 +1,52 @@
+/** What foreign verifiers need, made once: below MINTMARK_TEST_CACHE or the system's temporary directory. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+
+export function hasProgram(name: string): boolean {
+  return spawnSync('sh', ['-c', `command -v ${name}`]).status === 0;
+}
+
+function cacheDirectory(): string {
+  const uid = process.getuid?.();
+  const directory = process.env.MINTMARK_TEST_CACHE ?? join(tmpdir(), `mintmark-test-${uid}`);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  // Its programs are run: nobody else may have put them there.
+  assert.equal(lstatSync(directory).uid, uid, `${directory} belongs to somebody else`);
+  return directory;
+}
+
+/** A virtual environment with what test/clients/python/FILE names; resolves to its directory of programs. */
+export function pythonPrograms(file: string): string {
+  const requirements = join(HERE, 'python', file);
+  const hash = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 16);
+  const directory = join(cacheDirectory(), `python-${hash}`);
+  if (!existsSync(join(directory, 'complete'))) {
+    rmSync(directory, { recursive: true, force: true });
+    run('python3', ['-m', 'venv', directory]);
+    run(join(directory, 'bin', 'python'), ['-m', 'pip', 'install', '--quiet', '-r', requirements]);
+    mkdirSync(join(directory, 'complete'));
+  }
+  return join(directory, 'bin');
+}
+
+/** The Go verifier, built; Go's own cache makes the second time quick. */
+export function goVerifier(): string {
+  const program = join(cacheDirectory(), 'go-verifier');
+  const built = `${program}.${process.pid}`;
+  run('go', ['build', '-mod=readonly', '-o', built, '.'], join(HERE, 'go'));
+  renameSync(built, program);
+  return program;
+}
+
+export const pythonVerifier = join(HERE, 'python', 'verify.py');
+
+function run(program: string, args: readonly string[], cwd?: string): void {
+  execFileSync(program, args, { cwd, stdio: ['ignore', 'pipe', 'inherit'] });
+}

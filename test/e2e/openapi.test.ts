@@ -1,0 +1,85 @@
+/** Every listener keeps to the OpenAPI document that it serves, whatever it is sent: schemathesis finds out. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { hasProgram, pythonPrograms } from '../clients/cache.ts';
+import { isMissing } from '../stores/requires.ts';
+import { ask } from '../system/ask.ts';
+import { createPlace, defer, ruleFor, type Scope, type Server, start, writeConfig } from '../system/start.ts';
+import { scopeOf } from '../system/suite.ts';
+
+const CONFIG = fileURLToPath(new URL('../clients/python/schemathesis.toml', import.meta.url));
+const EXAMPLES = '100';
+
+/** Tools that speak TCP reach a UNIX socket by it; resolves to its origin. */
+async function forward(scope: Scope, socketPath: string): Promise<string> {
+  const server = createServer((inner) => {
+    const outer = connect(socketPath);
+    inner.pipe(outer).pipe(inner);
+    inner.on('error', () => outer.destroy());
+    outer.on('error', () => inner.destroy());
+  });
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  defer(scope, () => server.close());
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+type Outcome = { readonly isClean: boolean; readonly report: string };
+
+function schemathesis(origin: string): Promise<Outcome> {
+  const program = join(pythonPrograms('requirements-openapi.txt'), 'schemathesis');
+  const args = [
+    '--config-file',
+    CONFIG,
+    'run',
+    `${origin}/openapi.json`,
+    '--checks',
+    'all',
+    '--no-color',
+    '-n',
+    EXAMPLES,
+  ];
+  return new Promise((resolve) => {
+    execFile(program, args, (error, report) => resolve({ isClean: error === null, report }));
+  });
+}
+
+describe('the OpenAPI document', () => {
+  const scope = scopeOf();
+  let server: Server;
+  let origins: Readonly<Record<string, string>>;
+
+  before(async () => {
+    const place = await createPlace(scope);
+    const generous = { audiences: [], audiencePatterns: ['**'], maxTtl: '24h', multipleAudiences: true };
+    writeConfig(place, { rules: [ruleFor({ ...generous, principalTags: { team: 'payments' } })] });
+    server = await start(scope, place);
+    origins = {
+      workload: await forward(scope, place.socket),
+      admin: await forward(scope, place.admin),
+      public: place.issuer,
+      status: server.status,
+    };
+  });
+
+  for (const surface of ['workload', 'public', 'status', 'admin'])
+    it(`of the ${surface} listener is true`, async (t) => {
+      if (isMissing(t, hasProgram('python3'), 'there is no python3')) return;
+      const origin = origins[surface] ?? '';
+      const { paths } = (await ask(origin, '/openapi.json')).json<{ paths: Record<string, unknown> }>();
+      const { isClean, report } = await schemathesis(origin);
+      assert.ok(isClean, report);
+      assert.match(report, new RegExp(`Tested: ${Object.keys(paths).length}\\b`));
+      assert.doesNotMatch(report, /\b0 generated/);
+    });
+
+  it('told of everything that happened: no fault of our own', () => {
+    assert.deepEqual(
+      server.lines().filter(({ code, level }) => code === 'server_error' || level === 'error'),
+      [],
+    );
+  });
+});

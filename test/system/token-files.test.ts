@@ -1,0 +1,135 @@
+/** Token files for programs that read one, and what Fly's init does where AWS_ROLE_ARN is set. */
+import assert from 'node:assert/strict';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { createRemoteJWKSet, jwtVerify } from 'jose';
+import { ask, decode } from './ask.ts';
+import {
+  createPlace,
+  launch,
+  mintmark,
+  OTHER_UID,
+  OWN_UID,
+  type Place,
+  ruleFor,
+  start,
+  until,
+  writeConfig,
+} from './start.ts';
+
+const AWS = 'sts.amazonaws.com';
+const ROLE = 'arn:aws:iam::123456789012:role/web';
+/** Only root can give a file to somebody else. */
+const OWNER = OWN_UID === 0 ? OTHER_UID : OWN_UID;
+const RULES = [
+  ruleFor({ match: [`unix:uid:${OWNER}`], audiences: [AWS], principalTags: { team: 'payments' } }),
+];
+
+const tokenFile = (place: Place, more = {}) => ({
+  path: join(place.directory, 'tokens', 'aws'),
+  audience: AWS,
+  owner: OWNER,
+  mode: '0440',
+  ...more,
+});
+
+describe('token files', { concurrency: true }, () => {
+  it('are there when it is ready, with owner, mode and a token that verifies', async (t) => {
+    const place = await createPlace(t);
+    const file = tokenFile(place, { principalTags: true });
+    mkdirSync(join(place.directory, 'tokens'));
+    writeConfig(place, { rules: RULES, tokens: [file] });
+    const server = await start(t, place);
+    const { uid, mode } = statSync(file.path);
+    assert.deepEqual([uid, mode & 0o7777], [OWNER, 0o440]);
+    const jwks = createRemoteJWKSet(new URL(`${place.issuer}/.well-known/jwks`));
+    const { payload } = await jwtVerify(readFileSync(file.path, 'utf8'), jwks, {
+      issuer: place.issuer,
+      audience: AWS,
+    });
+    assert.equal(payload.sub, 'acme:web:web-1');
+    assert.ok(payload['https://aws.amazon.com/tags']);
+    assert.equal((await server.line('issued')).jti, payload.jti);
+  });
+
+  it('are replaced as a whole: whoever reads one meanwhile has the old token to its end', async (t) => {
+    const place = await createPlace(t);
+    const file = tokenFile(place);
+    mkdirSync(join(place.directory, 'tokens'));
+    writeConfig(place, { rules: RULES, tokens: [file] });
+    const server = await start(t, place);
+    const open = openSync(file.path, 'r');
+    const { jti } = decode(readFileSync(file.path, 'utf8')).claims;
+    server.signal('SIGHUP');
+    await until(() => decode(readFileSync(file.path, 'utf8')).claims.jti !== jti, 'another token');
+    assert.equal(decode(readFileSync(open, 'utf8')).claims.jti, jti);
+    closeSync(open);
+    assert.deepEqual(readdirSync(join(place.directory, 'tokens')), ['aws']);
+  });
+
+  it('that cannot be written keep it from being ready, and say which', async (t) => {
+    const place = await createPlace(t);
+    const file = tokenFile(place);
+    writeConfig(place, { rules: RULES, tokens: [file] });
+    const server = await start(t, place);
+    const ready = await ask(server.status, '/readyz');
+    assert.deepEqual([ready.status, ready.json().reasons], [503, [`no token in ${file.path} yet`]]);
+    const health = await mintmark(['health', '--admin', place.admin]);
+    assert.deepEqual([health.code, health.stdout], [1, `not ready\n  no token in ${file.path} yet\n`]);
+    mkdirSync(join(place.directory, 'tokens'));
+    server.signal('SIGHUP');
+    await until(async () => (await ask(server.status, '/readyz')).status === 200, 'the token file');
+    assert.equal(decode(readFileSync(file.path, 'utf8')).claims.aud, AWS);
+  });
+
+  it('that no rule grants, or whose owner does not exist, stop the start with every mistake', async (t) => {
+    const place = await createPlace(t);
+    const tokens = [
+      tokenFile(place, { audience: 'other' }),
+      tokenFile(place, { path: '/run/x', owner: 'nobody-has-this-name' }),
+    ];
+    writeConfig(place, { rules: RULES, tokens });
+    const server = launch(t, place);
+    assert.equal(await server.ended, 2);
+    assert.match(server.output(), /tokens\[0\]\.audience: no rule allows other to \d+/);
+    assert.match(server.output(), /tokens\[1\]\.owner: there is no user nobody-has-this-name/);
+    const { code, stderr } = await mintmark(['check', '--config', place.config]);
+    assert.equal(code, 2);
+    assert.match(stderr, /tokens\[0\]\.audience[\s\S]*tokens\[1\]\.owner/);
+  });
+});
+
+describe('AWS_ROLE_ARN', { concurrency: true }, () => {
+  it('makes a token file for AWS and the variables that a process needs to use it', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place, { rules: RULES });
+    await start(t, place, { env: { AWS_ROLE_ARN: ROLE } });
+    const token = join(place.directory, 'run', 'oidc_token');
+    const { uid, mode } = statSync(token);
+    assert.deepEqual([uid, mode & 0o7777], [OWNER, 0o400]);
+    assert.equal(decode(readFileSync(token, 'utf8')).claims.aud, AWS);
+    assert.deepEqual(readFileSync(join(place.directory, 'run', 'aws.env'), 'utf8').split('\n'), [
+      `AWS_ROLE_ARN=${ROLE}`,
+      `AWS_WEB_IDENTITY_TOKEN_FILE=${token}`,
+      'AWS_ROLE_SESSION_NAME=web-1',
+      '',
+    ]);
+  });
+
+  it('goes where AWS_WEB_IDENTITY_TOKEN_FILE says', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place, { rules: RULES });
+    const path = join(place.directory, 'elsewhere');
+    await start(t, place, { env: { AWS_ROLE_ARN: ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: path } });
+    assert.equal(decode(readFileSync(path, 'utf8')).claims.aud, AWS);
+  });
+
+  it('without a rule for AWS is a mistake in the configuration', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place);
+    const server = launch(t, place, { env: { AWS_ROLE_ARN: ROLE } });
+    assert.equal(await server.ended, 2);
+    assert.match(server.output(), /AWS_ROLE_ARN is set, and no rule .* allows sts\.amazonaws\.com \(add one/);
+  });
+});
