@@ -17,6 +17,22 @@ const fewMediaTypes: Plugin = {
     }),
 };
 
+/**
+ * To import node:http as a module reads all that it exports, and its WebSocket loads an HTTP client of 3 MiB
+ * and 20 ms: it is required instead, as Koa does.
+ */
+const requiredHttp: Plugin = {
+  name: 'required http',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:http$/ }, ({ path, kind }) =>
+      kind === 'require-call' ? { path, external: true } : { path, namespace: 'required' },
+    );
+    onLoad({ filter: /./, namespace: 'required' }, ({ path }) => ({
+      contents: `module.exports = require('${path}')`,
+    }));
+  },
+};
+
 await rm('dist', { recursive: true, force: true });
 await build({
   entryPoints: { main: 'src/main.ts', 'chunks/hash-worker': 'src/attestors/hash-worker.ts' },
@@ -31,7 +47,7 @@ await build({
   sourcemap: true,
   minify: true,
   legalComments: 'linked',
-  plugins: [fewMediaTypes],
+  plugins: [fewMediaTypes, requiredHttp],
   // What is CommonJS inside asks for `require`.
   banner: {
     js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",

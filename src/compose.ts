@@ -110,6 +110,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
     credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
     warn: observers.warn,
     onFault: observers.storeFault,
+    onRing: observers.ringChanged,
   });
   closers.push(() => keys.close());
   observers.watchKeys(keys);
@@ -205,7 +206,8 @@ async function takeUp(parts: Parts, listeners: Listeners, given: LoadedConfig): 
 async function replaceTokenFiles(parts: Parts): Promise<void> {
   const { effect, issuer, observers, env } = parts;
   const { files, warnings } = resolveTokenFiles(effect.loaded, () => effect.policy, parts.names, parts.gid);
-  for (const warning of [...ruleWarnings(effect.loaded.config), ...warnings]) observers.warn(warning);
+  for (const warning of [...ruleWarnings(effect.loaded.config), ...parts.keys.waiting(), ...warnings])
+    observers.warn(warning);
   effect.tokenFiles.close();
   const { now } = clock;
   effect.tokenFiles = await openTokenFiles({

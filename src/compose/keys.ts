@@ -5,7 +5,15 @@ import { DEFAULT_CACHE_SECONDS } from '../config/listeners.ts';
 import type { Config } from '../config.ts';
 import { buildDocuments, type PublicDocuments } from '../core/discovery.ts';
 import { IssuerError } from '../core/errors.ts';
-import { activeKey, adopt, type KeyRing, type RingSettings, revoke, rotate } from '../core/key-ring.ts';
+import {
+  activeKey,
+  adopt,
+  type KeyRing,
+  type RingSettings,
+  revoke,
+  rotate,
+  secondsUntilReady,
+} from '../core/key-ring.ts';
 import type { Policy } from '../core/policy.ts';
 import type { Algorithm, Clock, KeyStore } from '../core/ports.ts';
 import { effectiveUid, tryLock } from '../net/kernel.ts';
@@ -23,6 +31,8 @@ export type KeysParts = {
   readonly credentialsDirectory: string | undefined;
   readonly warn: (message: string) => void;
   readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
+  /** A ring took effect. */
+  readonly onRing: (ring: KeyRing) => void;
 };
 
 export type Keys = {
@@ -37,6 +47,8 @@ export type Keys = {
   secondsToRotation(algorithm: Algorithm): number | undefined;
   /** What keeps a token from being signed now. */
   notReady(): readonly string[];
+  /** Algorithms that rules ask for and that no key signs yet, in a sentence each. */
+  waiting(): readonly string[];
   close(): Promise<void>;
 };
 
@@ -46,14 +58,14 @@ const TICK_MAX_SECONDS = 30;
 const SHARED_TICK_SECONDS = 5;
 
 export async function openKeys(parts: KeysParts): Promise<Keys> {
-  const { config, clock, policy } = parts;
+  const { config, clock, policy, onFault, onRing } = parts;
   const store = await openStore(parts);
   const settings = () => ringSettings(config, policy());
   let documents: PublicDocuments | undefined;
   const onChange = (ring: KeyRing) => {
     documents = buildDocuments(config.issuer, ring);
+    onRing(ring);
   };
-  const { onFault } = parts;
   const ringParts = {
     store,
     document: RING_DOCUMENT,
@@ -84,6 +96,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
         : activatedAt + config.keys.rotateEverySeconds - live.now();
     },
     notReady: () => notReady(live, policy()),
+    waiting: () => waiting(live, policy(), settings()),
     async close() {
       clearInterval(timer);
       await store.close();
@@ -156,15 +169,28 @@ function commands(
   };
 }
 
+/** A new algorithm whose key does not sign yet keeps the others from nothing. */
 function notReady(live: LiveRing, policy: Policy): readonly string[] {
-  const missing = policy.algorithms.filter((algorithm) => activeKey(live.current, algorithm) === undefined);
-  const reasons = missing.map((algorithm) => `no ${algorithm} key signs yet`);
+  const wanted: readonly Algorithm[] = policy.algorithms.length === 0 ? ['RS256'] : policy.algorithms;
+  const isReady = wanted.some((algorithm) => activeKey(live.current, algorithm) !== undefined);
+  const reasons = isReady ? [] : [`no ${wanted.join(' or ')} key signs yet`];
   try {
     live.assertFresh();
   } catch (error) {
     reasons.push((error as IssuerError).detail);
   }
   return reasons;
+}
+
+/** What rules ask for and no key signs yet, in a sentence each. */
+function waiting(live: LiveRing, policy: Policy, settings: RingSettings): readonly string[] {
+  return policy.algorithms
+    .filter((algorithm) => activeKey(live.current, algorithm) === undefined)
+    .map((algorithm) => {
+      const seconds =
+        secondsUntilReady(live.current, algorithm, live.now(), settings) ?? settings.publishAtLeastSeconds;
+      return `the first ${algorithm} key is published now and signs in ${seconds} s, so that verifiers know it by then; mintmark keys rotate --algorithm ${algorithm} --force does not wait`;
+    });
 }
 
 function unpublished(): never {

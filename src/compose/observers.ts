@@ -1,5 +1,6 @@
 /** Log, audit and metrics, as the parts of the server call them. */
 import type { Config } from '../config.ts';
+import type { KeyRing } from '../core/key-ring.ts';
 import type { Clock, EpochSeconds, Recorder } from '../core/ports.ts';
 import { codeOf, type TokenFile } from '../doors/token-files.ts';
 import { auditRecorder, combineRecorders } from '../observe/audit.ts';
@@ -20,6 +21,7 @@ export type Observers = {
   readonly recorder: Recorder;
   readonly warn: (message: string) => void;
   readonly storeFault: (operation: 'read' | 'write', error: unknown) => void;
+  readonly ringChanged: (ring: KeyRing) => void;
   readonly tokenFile: (
     file: TokenFile,
     outcome: { readonly expiresAt: EpochSeconds } | { readonly error: unknown },
@@ -65,6 +67,10 @@ export function openObservers({ config, clock, version, nodeVersion, writeLog }:
     storeFault(operation, error) {
       metrics.storeFailed(operation);
       log.error({ operation, err: error }, 'the key store failed; the ring in effect stays');
+    },
+    ringChanged(ring) {
+      const described = ring.keys.map(({ keyId: kid, algorithm: alg, state }) => ({ kid, alg, state }));
+      log.info({ keys: described }, 'the key ring changed');
     },
     tokenFile(file, outcome) {
       metrics.tokenFileRefreshed(file.path, outcome);

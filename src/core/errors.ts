@@ -12,7 +12,7 @@ export const ERROR_SENTENCES = {
   peer_unproven: 'The kernel could not say for certain who is calling.',
   peer_changed: 'The calling process ended or changed while it was being answered.',
   forwarded_request: 'Requests that came through a proxy or a browser are not answered here.',
-  not_found: 'There is nothing at this path.',
+  not_found: 'There is no such thing here.',
   method_not_allowed: 'This path does not take this method.',
   request_too_large: 'The request body is too large.',
   request_timeout: 'The request body did not arrive in time.',

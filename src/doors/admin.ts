@@ -59,7 +59,10 @@ export function open(parts: AdminParts): Door {
   };
   const ca = (context: Context) => {
     const certificate = parts.caCertificate();
-    if (certificate === undefined) throw new IssuerError('not_found', 'public.tls is not bootstrap');
+    if (certificate === undefined)
+      throw new IssuerError('not_found', 'no bootstrap CA', {
+        shown: { reason: 'public.tls is not bootstrap' },
+      });
     context.set('Content-Type', 'application/x-pem-file');
     context.body = certificate;
   };

@@ -67,8 +67,7 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
     const found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
     try {
       if (isLocal) assertDirect(context);
-      if (methods === undefined)
-        throw new IssuerError('not_found', `no route for ${context.path.slice(0, 100)}`);
+      if (methods === undefined) throw new IssuerError('not_found', 'no door has this path'); // which may hold anything: it is not logged
       if (found === undefined) throw methodNotAllowed(context, methods);
       await found.route.handle(context);
     } catch (error) {

@@ -67,7 +67,9 @@ function openPidfd(pid: number, calls: PeerKernel): number | undefined {
   } catch (error) {
     const code = kernel.errnoOf(error);
     if (code === 'ESRCH' || code === 'EINVAL' || code === 'ENOENT')
-      throw new IssuerError('not_found', `there is no process ${pid}`);
+      throw new IssuerError('not_found', `there is no process ${pid}`, {
+        shown: { reason: `there is no process ${pid}` },
+      });
     throw error;
   }
 }

@@ -79,7 +79,8 @@ export function open(parts: LocalSignerParts): Signer {
 
 function prepare(ring: KeyRing, algorithm: Algorithm): ReadyKey {
   const key = activeKey(ring, algorithm);
-  if (key === undefined) throw new IssuerError('key_not_ready', `no ${algorithm} key is active yet`);
+  if (key === undefined)
+    throw new IssuerError('key_not_ready', `no ${algorithm} key is active yet`, { retryAfterSeconds: 60 });
   const header = Buffer.from(JSON.stringify({ alg: algorithm, typ: 'JWT', kid: key.keyId })).toString(
     'base64url',
   );

@@ -100,20 +100,26 @@ class Run {
         askedAt = now;
         socket.write(this.#plan.request);
       };
-      const onData = (length: number, chunk: Uint8Array) => {
-        let answer = chunk as Buffer;
+      const take = (length: number, chunk: Buffer) => {
+        let answer = chunk;
         if (held > 0) {
-          answer.copy(kept, held, 0, length);
+          chunk.copy(kept, held, 0, length);
           answer = kept;
         }
         held += length;
-        if (!isComplete(answer, held)) {
-          if (answer === chunk) answer.copy(kept, 0, 0, held);
-          return true;
+        if (isComplete(answer, held)) {
+          this.#answered(answer, held, askedAt);
+          held = 0;
+          ask();
+        } else if (answer === chunk) chunk.copy(kept, 0, 0, held);
+      };
+      const onData = (length: number, chunk: Uint8Array) => {
+        try {
+          take(length, chunk as Buffer);
+        } catch (error) {
+          socket.destroy();
+          reject(error);
         }
-        this.#answered(answer, held, askedAt);
-        held = 0;
-        ask();
         return true;
       };
       const socket: Socket = connect({ ...this.#plan.target, onread: { buffer, callback: onData } }, ask);

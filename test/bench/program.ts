@@ -27,6 +27,8 @@ export type Mintmark = Program & {
   readonly publicTarget: Target;
   /** From exec to the first token, in milliseconds. */
   readonly firstTokenMs: number;
+  /** That token's share of it, from the request on. */
+  readonly firstAnswerMs: number;
 };
 
 /** A directory for everything that the bench makes, with keys in it that outlive a restart. */
@@ -88,13 +90,14 @@ export function openWorkshop(firstRequest: Buffer): Workshop {
         },
       });
       const program = keep(child);
-      await firstAnswer(child, path, firstRequest, join(directory, `${name}.log`));
+      const firstAnswerMs = await firstAnswer(child, path, firstRequest, join(directory, `${name}.log`));
       const firstTokenMs = performance.now() - startedAt;
       return {
         ...program,
         target: { path },
         publicTarget: { host: '127.0.0.1', port: publicPort },
         firstTokenMs,
+        firstAnswerMs,
       };
     },
     startKoa() {
@@ -140,12 +143,14 @@ function configuration(directory: string, path: string, publicPort: number, opti
 /** The rules' audience for an algorithm. */
 export const audienceOf = (algorithm: string): string => `${algorithm.toLowerCase()}.example.com`;
 
-async function firstAnswer(child: ChildProcess, path: string, request: Buffer, log: string): Promise<void> {
+/** Asks until there is an answer, and resolves to how long that one took, in milliseconds. */
+async function firstAnswer(child: ChildProcess, path: string, request: Buffer, log: string): Promise<number> {
   const givesUpAt = performance.now() + STARTS_WITHIN_MS;
   for (;;) {
+    const askedAt = performance.now();
     try {
       await ask({ path }, request);
-      return;
+      return performance.now() - askedAt;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       const isNotYet = code === 'ENOENT' || code === 'ECONNREFUSED';

@@ -1,6 +1,6 @@
 /** Figures as a table for people and as JSON for programs. */
 import { readFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
+import { cpus, loadavg, release, totalmem } from 'node:os';
 
 export type Figure = {
   readonly name: string;
@@ -36,6 +36,7 @@ export function toJson(figures: readonly Figure[]): string {
       cores: cpus().length,
       memoryMiB: Math.round(totalmem() / 2 ** 20),
       kernel: release(),
+      loadAverage: loadavg()[0],
     },
     versions: {
       mintmark: versionOf('../../package.json'),
