@@ -4,7 +4,7 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,8 +29,10 @@ const server = spawn(process.execPath, [main, 'serve', '--socket', socket, '--li
 });
 closeSync(log);
 server.once('exit', (code) => {
+  const said = readFileSync(logFile, 'utf8');
+  rmSync(directory, { recursive: true, force: true });
   if (code === 0) process.exit(0);
-  console.error(`the issuer ended (${code}):\n${readFileSync(logFile, 'utf8')}`);
+  console.error(`the issuer ended (${code}):\n${said}`);
   process.exit(code ?? 1);
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => server.kill('SIGTERM'));

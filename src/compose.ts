@@ -101,7 +101,8 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
   closers.push(() => observers.close());
   const attestor = await openAttestors(config, { clock });
   closers.push(() => attestor.close());
-  const policy = await policyOf(loaded, attestor.kinds);
+  const names = openNames(clock.elapsed);
+  const policy = await policyOf(loaded, attestor.kinds, names);
   const effect: Effect = { loaded, policy, coming: policy, tokenFiles: NO_TOKEN_FILES };
   const keys = await openKeys({
     config,
@@ -129,7 +130,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
     clock,
     createTokenId: randomUUID,
   });
-  return { ...given, observers, names: openNames(clock.elapsed), attestor, keys, issuer, effect };
+  return { ...given, observers, names, attestor, keys, issuer, effect };
 }
 
 async function openSurfaces(parts: Parts): Promise<Listeners> {
@@ -188,8 +189,7 @@ async function takeUp(parts: Parts, listeners: Listeners, given: LoadedConfig): 
   );
   if (changed.length > 0)
     throw new IssuerError('conflict', `only a restart can change ${changed.join(', ')}`);
-  const policy = await policyOf(loaded, attestor.kinds);
-  resolveTokenFiles(loaded, () => policy, parts.names, parts.gid);
+  const policy = await policyOf(loaded, attestor.kinds, parts.names);
   // The ring takes up a longer life or a new algorithm before a token may need it.
   effect.coming = policy;
   try {

@@ -8,10 +8,21 @@ const NOBODY = ['unix:uid:65534', 'unix:user:nobody'];
 const ACCOUNT = /^unix:(?:uid|user):|^systemd:unit:/;
 const EXECUTABLE = /^unix:(?:path|sha256):/;
 
+const FORMS = [
+  { kind: 'unix:uid:', value: /^(0|[1-9]\d{0,9})$/, name: 'a number' },
+  { kind: 'unix:gid:', value: /^(0|[1-9]\d{0,9})$/, name: 'a number' },
+  { kind: 'unix:supplementary-gid:', value: /^(0|[1-9]\d{0,9})$/, name: 'a number' },
+  { kind: 'unix:sha256:', value: /^[0-9a-f]{64}$/, name: '64 lower-case hexadecimal digits' },
+  { kind: 'unix:path:', value: /^\//, name: 'an absolute path' },
+];
+
 /** What to tell the operator of a rule's `match`: one sentence each, for the log when the configuration is read. */
 export function warnings(match: readonly Selector[]): string[] {
   const found: string[] = [];
   for (const selector of match) {
+    const form = FORMS.find(({ kind }) => selector.startsWith(kind));
+    if (form !== undefined && !form.value.test(selector.slice(form.kind.length)))
+      found.push(`${selector} never holds: it is ${form.kind} and ${form.name}`);
     if (selector.startsWith('unix:path:') && INTERPRETERS.test(basename(selector)))
       found.push(`${selector} is an interpreter: the rule holds for every script that it can be made to run`);
     if (NOBODY.includes(selector))

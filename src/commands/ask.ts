@@ -87,17 +87,17 @@ export function parseAnswer(answer: Answer): unknown {
   const value = JSON.parse(answer.body.toString('utf8')) as Record<string, unknown>;
   if (answer.status < 400) return value;
   const { error, error_description: sentence, reason } = value;
-  throw new CommandError([`${error}: ${sentence}`, reason].filter((part) => part !== undefined).join('\n'));
+  throw new CommandError(`${error}: ${reason ?? sentence}`);
 }
 
 function unreachable(socketPath: string, error: Error): CommandError {
-  const code = (error as NodeJS.ErrnoException).code;
-  const hint =
-    code === 'EACCES'
-      ? 'you may not open it: see `socket.group` in the configuration'
-      : 'is `mintmark serve` running? MINTMARK_SOCKET or --socket names another socket';
+  const code = (error as NodeJS.ErrnoException).code ?? error.message;
+  if (code === 'EACCES')
+    return new CommandError(
+      `you may not open ${socketPath}: a workload's socket is for its group (socket.group), the admin socket for the user that Mintmark runs as`,
+    );
   return new CommandError(
-    `no issuer answers at ${socketPath} (${code ?? error.message}): ${hint}`,
+    `no issuer answers at ${socketPath} (${code}): is \`mintmark serve\` running? MINTMARK_SOCKET or --socket names another socket`,
     EXIT.unreachable,
   );
 }

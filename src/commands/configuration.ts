@@ -1,7 +1,7 @@
 /** The configuration that the options of `serve` and `check` name. */
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { attestors } from '../attestors/index.ts';
 import { openNames } from '../attestors/names.ts';
 import type { LoadedConfig } from '../config.ts';
@@ -11,6 +11,7 @@ import { developmentSocket } from './ask.ts';
 import { CommandError, EXIT, type Invocation, type Option } from './command.ts';
 
 const LISTEN = '127.0.0.1:8787';
+const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|\[::1\]):\d+$/;
 const tables = { attestors, doors, stores };
 
 export const CONFIGURATION_OPTIONS: Readonly<Record<string, Option>> = {
@@ -48,13 +49,20 @@ export async function loadConfiguration(
 /** Own user only, loopback only: for trying it out. */
 async function loadDevelopment({ io, values }: Invocation): Promise<LoadedConfig> {
   const { developmentConfig } = await import('../config.ts');
-  const socketPath = values.text('socket') ?? io.env.MINTMARK_SOCKET ?? developmentSocket(io);
+  const path = (name: string) => values.text(name) && resolve(values.text(name) as string);
+  const socketPath = path('socket') ?? io.env.MINTMARK_SOCKET ?? developmentSocket(io);
+  const listen = values.text('listen') ?? LISTEN;
+  if (!LOOPBACK.test(listen))
+    throw new CommandError(
+      `--listen ${listen}: without a file it is 127.0.0.1:PORT or [::1]:PORT`,
+      EXIT.usage,
+    );
   await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
   return developmentConfig({
     socketPath,
-    listen: values.text('listen') ?? LISTEN,
-    adminPath: values.text('admin') ?? join(dirname(socketPath), 'admin.sock'),
-    stateDirectory: values.text('state'),
+    listen,
+    adminPath: path('admin') ?? join(dirname(socketPath), 'admin.sock'),
+    stateDirectory: path('state'),
     uid: io.uid,
     user: openNames(() => 0)
       .users()

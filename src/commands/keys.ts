@@ -60,7 +60,22 @@ async function act(invocation: Invocation, action: string, argument: string | un
       EXIT.usage,
     );
   if (action === 'import') return importKey(invocation, argument, send);
-  return send({ path: '/v1/keys/revoke', fields: { keyId: argument } });
+  return revoke(invocation, argument, send);
+}
+
+/** The next key takes over from a revoked active one, however young it is: a compromised key must not wait. */
+async function revoke(
+  { io }: Invocation,
+  keyId: string,
+  send: (question: Question) => Promise<Keys>,
+): Promise<Keys> {
+  const { keys } = await send({ path: '/v1/keys' });
+  const key = keys.find((candidate) => candidate.keyId === keyId);
+  if (key !== undefined && key.state !== 'next')
+    io.writeError(`revoked: tokens of ${key.algorithm} ${keyId} stop verifying as verifiers fetch the JWKS again
+`);
+  if (key?.state === 'active') io.writeError(await whatBreaks(key.algorithm, send));
+  return send({ path: '/v1/keys/revoke', fields: { keyId } });
 }
 
 async function rotate(
@@ -76,7 +91,7 @@ async function rotate(
   });
 }
 
-/** What a forced rotation breaks, and for how long. */
+/** What it breaks that a key signs before its time, and for how long. */
 async function whatBreaks(
   algorithm: string | undefined,
   send: (question: Question) => Promise<Keys>,
@@ -94,7 +109,7 @@ async function whatBreaks(
       `verifiers that have not fetched the JWKS since ${new Date(key.publishedAt * 1000).toISOString()} refuse new tokens until they do, ` +
       `those that follow Cache-Control within ${formatDuration(settings.cacheForSeconds)}, others within ${formatDuration(settings.publishAtLeastSeconds - (now - key.publishedAt))}`,
   );
-  return lines.map((line) => `forced: ${line}\n`).join('');
+  return lines.map((line) => `too early: ${line}\n`).join('');
 }
 
 async function importKey(
@@ -104,9 +119,12 @@ async function importKey(
 ): Promise<Keys> {
   const { parseKeyFile } = await import('../signers/import-key.ts');
   const passphraseFile = values.text('passphrase');
-  const bytes = file === '-' ? await io.readInput() : await readFile(file);
+  const bytes = file === '-' ? await io.readInput() : await readNamed(file);
   const passphrase = passphraseFile === undefined ? undefined : await readPassphrase(passphraseFile);
-  const { privateKey, algorithms } = await parseKeyFile(bytes, passphrase);
+  const { privateKey, algorithms } = await parseKeyFile(bytes, passphrase).catch((error: Error) => {
+    const hint = passphrase === undefined ? ' (--passphrase FILE gives one)' : '';
+    throw new CommandError(`${(error as { detail?: string }).detail ?? error.message}${hint}`);
+  });
   const algorithm = values.text('algorithm') ?? algorithms[0] ?? '';
   const der = privateKey.export({ format: 'der', type: 'pkcs8' });
   try {
@@ -116,9 +134,15 @@ async function importKey(
   }
 }
 
+async function readNamed(file: string): Promise<Buffer> {
+  return readFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw new CommandError(`cannot read ${file}: ${error.code}`);
+  });
+}
+
 /** Without the newline that editors leave. */
 async function readPassphrase(file: string): Promise<Buffer> {
-  const bytes = await readFile(file);
+  const bytes = await readNamed(file);
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 }
 

@@ -11,13 +11,9 @@ import { resolveTokenFiles } from './token-files.ts';
 export async function checkRules(loaded: LoadedConfig): Promise<readonly string[]> {
   const attestor = await openAttestors(loaded.config, { clock: { elapsed: () => 0 } });
   try {
-    const policy = await policyOf(loaded, attestor.kinds);
-    const { warnings } = resolveTokenFiles(
-      loaded,
-      () => policy,
-      openNames(() => 0),
-      0,
-    );
+    const names = openNames(() => 0);
+    const policy = await policyOf(loaded, attestor.kinds, names);
+    const { warnings } = resolveTokenFiles(loaded, () => policy, names, 0);
     return [...ruleWarnings(loaded.config), ...warnings];
   } finally {
     await attestor.close();

@@ -2,7 +2,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Names } from '../attestors/names.ts';
 import type { Config } from '../config.ts';
-import { IssuerError } from '../core/errors.ts';
 import type { Clock, KeyStore, Peer } from '../core/ports.ts';
 import type { Surface } from '../doors/door.ts';
 import { inheritedSockets } from '../net/activation.ts';
@@ -89,8 +88,6 @@ function workloadTarget({ config, env, names }: ListenersParts): ListenTarget {
   if (inherited !== undefined) return { fd: inherited.fd };
   const { path, mode, group } = config.socket;
   const gid = group === undefined ? undefined : idOf(names.groups(), group);
-  if (group !== undefined && gid === undefined)
-    throw new IssuerError('server_error', `socket.group: there is no group ${group}`);
   return { path, mode, gid };
 }
 

@@ -1,19 +1,27 @@
-/** The policy of a configuration: what its rules may name depends on its attestors and doors. */
+/** The policy of a configuration: what its rules and token files may name depends on its attestors, its doors and the machine. */
+import type { Names } from '../attestors/names.ts';
 import type { LoadedConfig } from '../config.ts';
 import { compilePolicy, type Policy } from '../core/policy.ts';
 import type { Facts, SelectorKind } from '../core/ports.ts';
 import { type DoorName, doors } from '../doors/index.ts';
+import { idOf, resolveTokenFiles } from './token-files.ts';
 
-/** Throws ConfigError with every mistake in the rules. */
+/** Throws ConfigError with every mistake in rules, token files and the names of groups. */
 export async function policyOf(
-  { config, reject }: LoadedConfig,
+  loaded: LoadedConfig,
   kinds: readonly SelectorKind[],
+  names: Names,
 ): Promise<Policy> {
+  const { config, reject } = loaded;
   const constants: Record<string, string> = { host: config.host };
   for (const [name, block] of Object.entries(config.doors))
     Object.assign(constants, await doorConstants(name as DoorName, block));
-  const { policy, problems } = compilePolicy(config.rules, { issuer: config.issuer, constants, kinds });
-  if (problems.length > 0) throw reject(problems);
+  const { issuer, rules, socket } = config;
+  const { policy, problems } = compilePolicy(rules, { issuer, constants, kinds });
+  const all = [...problems, ...resolveTokenFiles(loaded, () => policy, names, 0).problems];
+  if (socket.group !== undefined && idOf(names.groups(), socket.group) === undefined)
+    all.push({ path: 'socket.group', message: `there is no group ${socket.group}` });
+  if (all.length > 0) throw reject(all);
   return policy;
 }
 

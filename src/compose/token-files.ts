@@ -5,34 +5,35 @@ import type { Policy } from '../core/policy.ts';
 import type { Workload } from '../core/ports.ts';
 import type { TokenFile } from '../doors/token-files.ts';
 
-export type Resolved = { readonly files: readonly TokenFile[]; readonly warnings: readonly string[] };
+export type Resolved = {
+  readonly files: readonly TokenFile[];
+  readonly warnings: readonly string[];
+  readonly problems: readonly Problem[];
+};
 
 type Problem = { readonly path: string; readonly message: string };
 type Entry = LoadedConfig['config']['tokens'][number];
 
-/** Throws ConfigError where an owner is unknown or no rule grants a file its token. `ownGid` is for files that name no group. */
+/** `ownGid` is for files that name no group. */
 export function resolveTokenFiles(
-  { config, reject }: LoadedConfig,
+  { config }: LoadedConfig,
   policy: () => Policy,
   names: Names,
   ownGid: number,
 ): Resolved {
-  const problems: Problem[] = [];
-  const warnings: string[] = [];
-  const files = config.tokens.flatMap((entry, index) => {
-    const found = resolve(entry, policy, names, ownGid);
-    if ('message' in found) {
-      problems.push({ path: `tokens[${index}].${found.path}`, message: found.message });
-      return [];
-    }
-    warnings.push(...found.warnings);
-    return found.files;
-  });
-  if (problems.length > 0) throw reject(problems);
-  return { files, warnings };
+  const found = config.tokens.map((entry) => resolve(entry, policy, names, ownGid));
+  return {
+    files: found.flatMap((one) => ('file' in one ? [one.file] : [])),
+    warnings: found.flatMap((one) => ('file' in one ? one.warnings : [])),
+    problems: found.flatMap((one, index) =>
+      'file' in one ? [] : [{ path: `tokens[${index}].${one.path}`, message: one.message }],
+    ),
+  };
 }
 
-function resolve(entry: Entry, policy: () => Policy, names: Names, ownGid: number): Resolved | Problem {
+type ResolvedFile = { readonly file: TokenFile; readonly warnings: readonly string[] };
+
+function resolve(entry: Entry, policy: () => Policy, names: Names, ownGid: number): ResolvedFile | Problem {
   const { path, audience, mode, principalTags, rule } = entry;
   const uid = idOf(names.users(), entry.owner);
   const gid = entry.group === undefined ? undefined : idOf(names.groups(), entry.group);
@@ -54,7 +55,7 @@ function resolve(entry: Entry, policy: () => Policy, names: Names, ownGid: numbe
           `${path} takes rule "${vouched.rule}" on the configuration's word for ${vouched.unproven.join(' ')}: whoever can read the file has the token`,
         ];
   return {
-    files: [{ path, audience, uid, gid: gid ?? ownGid, mode, principalTags, vouched: current }],
+    file: { path, audience, uid, gid: gid ?? ownGid, mode, principalTags, vouched: current },
     warnings,
   };
 }

@@ -16,6 +16,8 @@ export type Problem = {
 
 /** Every problem of a configuration. Its message is `format()`. */
 export class ConfigError extends Error {
+  /** So that it is told by what it says, not by where it was thrown. */
+  readonly code = 'invalid_configuration';
   readonly problems: readonly Problem[];
   /** The file's name, where there was a file. */
   readonly file: string | undefined;

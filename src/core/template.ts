@@ -62,6 +62,8 @@ export function subjectProblems(template: Template, known: Facts): readonly stri
   let longest = 0;
   let afterVariable = false;
   for (const part of template.parts) {
+    if (typeof part !== 'string' && part.name.endsWith('.path'))
+      problems.push(`{${part.name}} always has a separator in it: put it into a claim`);
     const value = typeof part === 'string' ? part : factValue(known, part);
     if (value !== undefined) {
       longest += Buffer.byteLength(value);

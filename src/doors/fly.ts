@@ -60,9 +60,11 @@ export function open(block: FlyConfig, context: FlyContext): Door {
 /** Straight to the response: Koa's own way would look up what is known here. */
 function sendToken(http: Context, token: string): void {
   http.respond = false;
-  http.res.statusCode = 200;
-  http.res.setHeader('Content-Type', 'text/plain; charset=utf-8');
-  http.res.setHeader('Cache-Control', 'no-store');
+  http.res.writeHead(200, {
+    'Content-Type': 'text/plain; charset=utf-8',
+    'Cache-Control': 'no-store',
+    'Content-Length': token.length,
+  });
   http.res.end(token);
 }
 

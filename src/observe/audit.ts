@@ -32,7 +32,7 @@ export function auditRecorder(log: Log, onFault: (error: unknown) => void = () =
         totalMicros: micros(totalSeconds),
       };
       try {
-        audit.info(fields, 'issued');
+        log.always(fields, 'issued');
       } catch (error) {
         onFault(error);
         throw error;

@@ -33,3 +33,15 @@ test('the user that stands for nobody is warned of', () => {
   for (const selector of ['unix:uid:65534', 'unix:user:nobody'])
     assert.match(warnings([selector]).join(), /shared/);
 });
+
+test('a selector that no caller can ever have is warned of', () => {
+  for (const never of ['unix:uid:web', 'unix:gid:01', 'unix:sha256:zz', 'unix:path:bin/web'])
+    assert.match(warnings(['unix:user:web', never]).join(), /never holds/, never);
+  const possible = [
+    'unix:uid:0',
+    'unix:supplementary-gid:27',
+    `unix:sha256:${'0a'.repeat(32)}`,
+    'unix:path:/opt/web',
+  ];
+  assert.deepEqual(warnings(['unix:user:web', ...possible]), []);
+});

@@ -59,9 +59,9 @@ suite('a rule that matches', () => {
   });
 
   test('is refused for lack of a fact in its subject, and another rule does not step in', () => {
-    const { code, reason } = refused([{ subject: 'x:{unix.path}' }, { name: 'two', subject: 'two' }]);
+    const { code, reason } = refused([{ subject: 'x:{unix.group}' }, { name: 'two', subject: 'two' }]);
     assert.equal(code, 'access_denied');
-    assert.match(reason, /needs \{unix\.path\}, which was not proven/);
+    assert.match(reason, /needs \{unix\.group\}, which was not proven/);
   });
 
   test('gives the life asked for within its limits', () => {
@@ -126,7 +126,7 @@ suite('a refusal', () => {
     const cases = [
       refused([{ ...near, ...secret }, far]),
       refused([{ ...secret, audiences: ['x'] }]),
-      refused([{ ...secret, subject: 'x:{unix.path}' }]),
+      refused([{ ...secret, subject: 'x:{unix.group}' }]),
       refused([secret], { ...AWS, ttlSeconds: 1 }),
       refused([secret], { ...AWS, principalTags: true }),
     ];
@@ -150,7 +150,7 @@ suite('a decision', () => {
     .map((facts) => workloadOf(facts));
   const rule = fc.record({
     match: fc.array(fc.constantFrom('unix:user:web', 'unix:user:root', 'unix:uid:web'), { minLength: 1 }),
-    subject: fc.constantFrom('acme', 'acme:{unix.path}', '{host}:{unix.user}'),
+    subject: fc.constantFrom('acme', 'acme:{unix.uid}', '{host}:{unix.user}'),
     audiences: fc.subarray(['a', 'b']),
     claims: fc.constantFrom({}, { x: ['{unix.path}'] }),
     multipleAudiences: fc.boolean(),

@@ -105,7 +105,7 @@ describe('the commands', () => {
   it('a refused token is exit code 1 with the reason', async () => {
     const { code, stdout, stderr } = await run('token', '--aud', 'https://other.example.com');
     assert.deepEqual([code, stdout], [1, '']);
-    assert.match(stderr, /invalid_target.*\nno rule allows https:\/\/other\.example\.com to this caller\n/);
+    assert.match(stderr, /invalid_target: no rule allows https:\/\/other\.example\.com to this caller\n/);
     assert.match(stderr, /^nearest {2}"web": unix:uid:\d+ holds; it does not allow this audience$/m);
   });
 
@@ -208,6 +208,24 @@ describe('the commands', () => {
     assert.equal(code, 2);
     for (const mistake of [/rules\[0\]\.match\[0\].*no attestor proves unix:color/, /rules\[1\]\.subject/])
       assert.match(stderr, mistake);
+    writeFileSync(
+      bad,
+      `${BAD_RULES}tokens: [{ path: /t, audience: x, owner: no-such-user }]\nsocket: { group: no-such-group }\n`,
+    );
+    const more = await run('check', '--config', bad);
+    for (const mistake of [
+      /rules\[0\]/,
+      /rules\[1\]/,
+      /tokens\[0\]\.owner: there is no user/,
+      /socket\.group: there is no group/,
+    ])
+      assert.match(more.stderr, mistake);
+  });
+
+  it('serve without a file listens on loopback only', async () => {
+    const { code, stderr } = await run('serve', '--listen', '0.0.0.0:1');
+    assert.equal(code, 2);
+    assert.match(stderr, /--listen 0\.0\.0\.0:1: without a file it is 127\.0\.0\.1:PORT/);
   });
 
   it('bash loads its completion script and completes commands, words and options', async (t) => {

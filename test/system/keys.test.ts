@@ -50,7 +50,7 @@ describe('mintmark keys', () => {
     assert.equal(forced.code, 0, forced.stderr);
     assert.match(
       forced.stderr,
-      /^forced: RS256 \S+ has been published for .* refuse new tokens until they do/,
+      /^too early: RS256 \S+ has been published for .* refuse new tokens until they do/,
     );
     const rotated = await keys('list');
     assert.equal(keyOf(rotated, 'active'), keyOf(fresh, 'next'));
