@@ -35,9 +35,9 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
         reloading = reloading.then(() => reload(invocation, server, tell));
       });
       for (const warning of loaded.warnings) server.log.warn(warning);
-      server.log.info({ issuer: loaded.config.issuer, ...server.addresses }, 'ready');
       if (loaded.config.development)
         io.writeError(developmentNotice(loaded.config.issuer, loaded.config.socket.path));
+      server.log.info({ issuer: loaded.config.issuer, ...server.addresses }, 'ready');
       tell('READY=1');
       await stopped;
       tell('STOPPING=1');
