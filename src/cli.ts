@@ -112,10 +112,10 @@ function createIo(): Io {
 
 /** Synchronously, so that an audit line is written before its token is answered. Throws where nobody reads. */
 function writeAll(fd: number, text: string): void {
-  let bytes = Buffer.from(text);
-  while (bytes.length > 0) {
+  const bytes = Buffer.from(text);
+  for (let written = 0; written < bytes.length; ) {
     try {
-      bytes = bytes.subarray(writeSync(fd, bytes));
+      written += writeSync(fd, bytes, written);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
       Atomics.wait(PAUSE, 0, 0, 1);

@@ -96,7 +96,8 @@ function isRoot(process: string): boolean {
 
 /** Whether the process is in our own namespace of a kind, or in that of `other`. */
 function isSameNamespace(proc: string, kind: 'mnt' | 'user', other = '/proc/self'): boolean {
-  return namespaceOf(proc, kind) !== undefined && namespaceOf(proc, kind) === namespaceOf(other, kind);
+  const namespace = namespaceOf(proc, kind);
+  return namespace !== undefined && namespace === namespaceOf(other, kind);
 }
 
 /** Undefined where the kernel does not show it. */

@@ -1,7 +1,7 @@
 /** Mintmark as it is built, run as its users run it, and the references beside it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -46,7 +46,9 @@ export type MintmarkOptions = {
   readonly store?: 'file' | 'memory';
 };
 
+/** Throws where there is no build. */
 export function openWorkshop(firstRequest: Buffer): Workshop {
+  if (!existsSync(MAIN)) throw new Error('dist/main.js is missing: make build');
   const directory = mkdtempSync(join(tmpdir(), 'mintmark-bench-'));
   for (const name of ['state', 'cache', 'run']) mkdirSync(join(directory, name), { mode: 0o700 });
   const running = new Set<ChildProcess>();

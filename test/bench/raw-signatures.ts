@@ -3,7 +3,8 @@ import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
-export type RawAlgorithm = 'RS256' | 'ES256';
+export const ALGORITHMS = ['RS256', 'ES256'] as const;
+export type RawAlgorithm = (typeof ALGORITHMS)[number];
 
 type Job = { readonly key: KeyObject; readonly seconds: number };
 
@@ -29,6 +30,15 @@ export async function signInThreads(key: KeyObject, threads: number, seconds: nu
   );
   await Promise.all(workers.map((worker) => worker.terminate()));
   return rates.reduce((sum, rate) => sum + rate, 0);
+}
+
+/** Signs in libuv's pool, with a key of its own. */
+export function createSigner(algorithm: RawAlgorithm): () => Promise<Buffer> {
+  const key = input(generateKey(algorithm));
+  return () =>
+    new Promise((resolve, reject) => {
+      sign('sha256', INPUT, key, (error, signature) => (error === null ? resolve(signature) : reject(error)));
+    });
 }
 
 /** Signatures a second of libuv's pool, kept full. */

@@ -1,11 +1,13 @@
 /**
  * What the server is measured beside, as a program: `reference.ts koa SOCKET` gives
- * `POST /SIZE` an answer of that many bytes by a bare Koa, `reference.ts http PORT FILE`
- * gives every GET the file's bytes by a bare node:http. Prints a line when it listens.
+ * `POST /SIZE` an answer of that many bytes by a bare Koa, and `POST /RS256` or `/ES256`
+ * a fresh signature; `reference.ts http PORT FILE` gives every GET the file's bytes by a
+ * bare node:http. Prints a line when it listens.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import Koa from 'koa';
+import { ALGORITHMS, createSigner } from './raw-signatures.ts';
 
 const [kind, where = '', file = ''] = process.argv.slice(2);
 const ready = () => console.log('ready');
@@ -13,7 +15,13 @@ const ready = () => console.log('ready');
 if (kind === 'koa') {
   const app = new Koa();
   const answers = new Map<string, string>();
-  app.use((context) => {
+  const signers = new Map(ALGORITHMS.map((algorithm) => [`/${algorithm}`, createSigner(algorithm)]));
+  app.use(async (context) => {
+    const sign = signers.get(context.path);
+    if (sign !== undefined) {
+      context.body = (await sign()).toString('base64url');
+      return;
+    }
     let answer = answers.get(context.path);
     if (answer === undefined) {
       answer = 'x'.repeat(Number(context.path.slice(1)));
