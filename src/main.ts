@@ -1,11 +1,11 @@
-#!/usr/bin/env -S node --max-semi-space-size=4
+#!/usr/bin/env -S node --max-semi-space-size=8
 /** The program. The V8 flag above (MiB) keeps a server under load from growing a large young heap. */
 import { statSync } from 'node:fs';
 import module from 'node:module';
 import { availableParallelism } from 'node:os';
 
 // libuv's threads sign: one for each core, set before the first is needed.
-process.env.UV_THREADPOOL_SIZE ??= String(Math.max(4, availableParallelism()));
+process.env.UV_THREADPOOL_SIZE ??= String(Math.max(2, availableParallelism()));
 
 // A cache of compiled code is as good as code: only ever below a directory that is the user's own.
 const { CACHE_DIRECTORY, XDG_CACHE_HOME, HOME } = process.env;

@@ -77,9 +77,9 @@ class ProcessAttestor implements Required<Attestor> {
   }
 
   async attest(peer: Peer, wanted: ReadonlySet<SelectorKind>): Promise<Workload> {
-    peer.assertSame();
     const known = this.#accountsOf(peer);
     if (!wantsExecutable(wanted) && !wanted.has('systemd:unit')) return known;
+    peer.assertSame();
     try {
       const unit: Proofs = wanted.has('systemd:unit') ? [['systemd:unit', proveUnit(peer.proc)]] : [];
       const executable = await this.#proveExecutable(peer, wanted);

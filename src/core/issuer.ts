@@ -68,7 +68,9 @@ export function createIssuer(parts: IssuerParts): Issuer {
       const startedAt = clock.elapsed();
       const rules = policy();
       const workload = await attestor.attest(peer, rules.wanted);
-      return mint(door, peer, workload, assertAllowed(rules.decide(workload, request), workload), startedAt);
+      const decision = rules.decide(workload, request);
+      if (!decision.allowed) attestor.confirm(peer, workload); // why it is refused is for no one else either
+      return mint(door, peer, workload, assertAllowed(decision, workload), startedAt);
     },
     async issueTokenFor(door, workload, request) {
       const decision = assertAllowed(policy().decide(workload, request), workload);
@@ -78,6 +80,7 @@ export function createIssuer(parts: IssuerParts): Issuer {
       const rules = policy();
       const wanted: ReadonlySet<SelectorKind> = new Set([...rules.wanted, ...attestor.kinds]);
       const workload = await attestor.attest(peer, wanted);
+      attestor.confirm(peer, workload);
       return { workload, decision: rules.decide(workload, request) };
     },
   };

@@ -63,7 +63,8 @@ export interface Attestor {
   readonly kinds: readonly SelectorKind[];
   /**
    * Proves what it can of the peer, at least the `wanted` kinds (costly ones,
-   * such as a hash of the executable, only when wanted). Called for each request.
+   * such as a hash of the executable, only when wanted). Called for each request;
+   * nothing of it is told to anyone before `confirm`.
    * Throws `peer_unproven` or `peer_changed`; `temporarily_unavailable` on a timeout.
    */
   attest(peer: Peer, wanted: ReadonlySet<SelectorKind>): Promise<Workload>;

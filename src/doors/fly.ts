@@ -65,7 +65,7 @@ function sendToken(http: Context, token: string): void {
     'Cache-Control': 'no-store',
     'Content-Length': token.length,
   });
-  http.res.end(token);
+  http.res.end(token, 'latin1');
 }
 
 function claimsOf(block: FlyConfig): ClaimSet | undefined {
