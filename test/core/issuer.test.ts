@@ -153,7 +153,7 @@ suite('a refusal by policy', () => {
       });
       return true;
     });
-    assert.deepEqual(steps, ['attest']);
+    assert.deepEqual(steps, ['attest', 'confirm']);
   });
 });
 
@@ -163,7 +163,7 @@ suite('explaining', () => {
     const { workload, decision } = await issuer.explain(fakePeer(), AWS);
     assert.equal(workload, WEB);
     assert.equal(decision.allowed, true);
-    assert.deepEqual(steps, ['policy', 'attest']);
+    assert.deepEqual(steps, ['policy', 'attest', 'confirm']);
     assert.deepEqual([...wants[0]!].sort(), [...KINDS].sort());
   });
 });
