@@ -92,13 +92,14 @@ export async function eventually<T>(
   what: string,
   look: () => T | Promise<T>,
   seconds = PATIENCE_SECONDS,
-): Promise<NonNullable<T>> {
+): Promise<Exclude<NonNullable<T>, false>> {
   const deadline = performance.now() + seconds * 1000;
   let last: unknown;
   while (performance.now() < deadline) {
     try {
       const found = await look();
-      if (found !== undefined && found !== null && found !== false) return found;
+      if (found !== undefined && found !== null && found !== false)
+        return found as Exclude<NonNullable<T>, false>;
     } catch (error) {
       last = error;
     }
