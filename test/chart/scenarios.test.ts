@@ -161,7 +161,7 @@ test('stand-alone: each container of the workload has the socket, read-only, and
     ['MINTMARK_SOCKET', 'AWS_ROLE_ARN'],
   );
   assert.deepEqual(web!.volumeMounts, [
-    { name: 'work', mountPath: '/work' },
+    { name: 'data', mountPath: '/data' },
     { name: 'run', mountPath: '/run/mintmark', readOnly: true },
   ]);
   const [mintmark] = pod!.initContainers!;
