@@ -5,6 +5,8 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 # All of test/ but what needs Docker, a cluster, foreign toolchains or a quiet machine.
 ROOMS := $(filter-out test/e2e/ test/clients/ test/bench/ test/cluster/,$(wildcard test/*/))
 EVERYDAY := 'test/*.test.ts' $(patsubst %,'%**/*.test.ts',$(ROOMS))
+# Each writes a file that is committed, or with --check compares it.
+GENERATORS := scripts/schema.ts scripts/chart-schema.ts scripts/chart-readme.ts scripts/chart-files.ts
 TEST := node --test --test-reporter=spec
 
 .DEFAULT_GOAL := help
@@ -28,11 +30,11 @@ test: setup ## Run the everyday tests
 check: setup ## Format, lint, types, and that generated files are what the sources make
 	biome check --error-on-warnings .
 	tsc
-	node scripts/schema.ts --check
+	@for script in $(GENERATORS); do echo "node $$script --check"; node $$script --check || exit 1; done
 
 fix: setup ## Format and repair what can be repaired
 	biome check --write .
-	node scripts/schema.ts
+	@for script in $(GENERATORS); do node $$script || exit 1; done
 
 build: setup ## Bundle src into dist
 	node scripts/build.ts
@@ -53,8 +55,8 @@ image: build ## Build the container image (BASE=image to start from)
 pack: build ## Make the npm package
 	npm pack
 
-schema: setup ## Write mintmark.schema.json anew
-	node scripts/schema.ts
+schema: setup ## Make anew what is made of the sources: JSON Schemas, the chart's README and files
+	@for script in $(GENERATORS); do node $$script || exit 1; done
 
 clean: ## Remove what was built
 	rm -rf dist bench.json mintmark-*.tgz
