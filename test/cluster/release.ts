@@ -79,12 +79,13 @@ export function tryInstall(
 /** Installs it and waits until it is ready. */
 export async function install(values: Values, name = `mm-${randomUUID().slice(0, 5)}`): Promise<Release> {
   const namespace = await createNamespace('release');
-  const { code, stderr } = await tryInstall(name, namespace, values, '--wait', '--timeout=120s');
+  const { code, stderr } = await tryInstall(name, namespace, values, '--wait', '--timeout=40s');
   const release = releaseOf(name, namespace);
   if (code !== 0) {
+    const pods = await kubectl('-n', namespace, 'describe', 'pods');
     const logs = await release.logs().catch(String);
     await release.uninstall();
-    assert.fail(`helm install: ${stderr}${logs}`);
+    assert.fail(`helm install: ${stderr}${pods}${logs}`);
   }
   return release;
 }
@@ -132,7 +133,11 @@ function releaseOf(name: string, namespace: string): Release {
       const host = `${full}.${namespace}.svc`;
       return await postTls(await clusterIp(namespace, full), host, await caOf(full), path, bearer, body);
     },
-    logs: () => kubectl('-n', namespace, 'logs', '-l', selector, '--tail=200', '--prefix'),
+    logs: () =>
+      kubectl(
+        ...['-n', namespace, 'logs', '-l', `app.kubernetes.io/instance=${name}`],
+        ...['--all-containers', '--tail=200', '--prefix'],
+      ),
     async uninstall() {
       await tryCluster(['helm', 'uninstall', name, '-n', namespace, '--wait', '--timeout=60s']);
       await deleteNamespace(namespace);
