@@ -6,6 +6,7 @@ import { withAwsToken, writeAwsEnvironment } from './compose/aws.ts';
 import { ruleWarnings } from './compose/check.ts';
 import { openDoors } from './compose/doors.ts';
 import { type Keys, openKeys } from './compose/keys.ts';
+import { kubernetesConfig } from './compose/kubernetes.ts';
 import { type Listeners, openListeners } from './compose/listeners.ts';
 import { type Observers, openObservers } from './compose/observers.ts';
 import { policyOf } from './compose/policy.ts';
@@ -99,6 +100,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
   const { config } = loaded;
   const observers = openObservers({ ...given, config, clock });
   closers.push(() => observers.close());
+  const kubernetes = kubernetesConfig(given.env);
   const attestor = await openAttestors(config, { clock });
   closers.push(() => attestor.close());
   const names = openNames(clock.elapsed);
@@ -109,6 +111,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
     clock,
     policy: () => effect.coming,
     credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
+    kubernetes,
     warn: observers.warn,
     onFault: observers.storeFault,
     onRing: observers.ringChanged,

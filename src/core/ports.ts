@@ -234,6 +234,12 @@ export interface KeyStore {
   write(name: string, bytes: Uint8Array, expected: StoreVersion | undefined): Promise<StoreVersion>;
   /** Others can write too, so it must be read again from time to time. */
   readonly shared: boolean;
+  /**
+   * Calls `onChange` soon after others changed the document, at times without a
+   * cause, and never for certain: reading again from time to time stays necessary.
+   * Returns what ends it; so does `close`.
+   */
+  watch?(name: string, onChange: () => void): () => void;
   close(): Promise<void>;
 }
 
