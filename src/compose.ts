@@ -104,7 +104,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
   const attestor = await openAttestors(config, { clock });
   closers.push(() => attestor.close());
   const names = openNames(clock.elapsed);
-  const policy = await policyOf(loaded, attestor.kinds, names);
+  const policy = await policyOf(loaded, attestor, names);
   const effect: Effect = { loaded, policy, coming: policy, tokenFiles: NO_TOKEN_FILES };
   const keys = await openKeys({
     config,
@@ -192,7 +192,7 @@ async function takeUp(parts: Parts, listeners: Listeners, given: LoadedConfig): 
   );
   if (changed.length > 0)
     throw new IssuerError('conflict', `only a restart can change ${changed.join(', ')}`);
-  const policy = await policyOf(loaded, attestor.kinds, parts.names);
+  const policy = await policyOf(loaded, attestor, parts.names);
   // The ring takes up a longer life or a new algorithm before a token may need it.
   effect.coming = policy;
   try {
