@@ -229,14 +229,20 @@ function refuse(rules: readonly CompiledRule[], workload: Workload, request: Tok
   const near = rules.map((compiled) => ({ compiled, near: nearRule(compiled, workload, request) }));
   near.sort((a, b) => distance(a.near) - distance(b.near));
   const shown = near.filter(({ compiled }) => compiled.rule.explain);
-  const isMatched = near.some((entry) => entry.near.fails.length === 0);
+  const matching = near.filter((entry) => entry.near.fails.length === 0).map(({ compiled }) => compiled.rule);
   return {
     allowed: false,
-    code: isMatched ? 'invalid_target' : 'access_denied',
+    code: matching.length === 0 ? 'access_denied' : codeOf(matching, request),
     reason: `no rule allows ${request.audience.join(' ')} to this caller`,
     nearest: near.slice(0, NEAREST_SHOWN).map((entry) => entry.near),
     shown: shown.slice(0, NEAREST_SHOWN).map((entry) => entry.near),
   };
+}
+
+/** Of rules that match the caller: what they do not give. */
+function codeOf(matching: readonly Rule[], { audience }: TokenRequest): Refused['code'] {
+  const isSeveral = audience.length > 1 && !matching.some((rule) => rule.multipleAudiences);
+  return isSeveral ? 'single_audience' : 'invalid_target';
 }
 
 function nearRule(

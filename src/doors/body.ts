@@ -32,12 +32,16 @@ export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): P
   });
 }
 
+/** What a form's text stands for in fields that are no text; undefined: nothing, and the text stays. */
+export type FormReaders = Readonly<Record<string, (text: string) => unknown>>;
+
 /** The fields of a body, these and no others. Throws what `readBody` and `parseFields` throw. */
 export async function readFields(
   request: IncomingMessage,
   known: readonly string[],
+  readers: FormReaders = {},
 ): Promise<Readonly<Record<string, unknown>>> {
-  const fields = parseFields(await readBody(request), request.headers['content-type']);
+  const fields = parseFields(await readBody(request), request.headers['content-type'], readers);
   if (Object.keys(fields).every((name) => known.includes(name))) return fields;
   throw new IssuerError('invalid_request', 'a field is not known here', {
     shown: { reason: `known fields: ${known.join(' ')}` },
@@ -52,11 +56,12 @@ export async function readFields(
 export function parseFields(
   bytes: Buffer,
   contentType: string | undefined,
+  readers: FormReaders = {},
 ): Readonly<Record<string, unknown>> {
   const text = bytes.toString('utf8').trim();
   if (text === '') return {};
   if (text.startsWith('{')) return parseJsonObject(text);
-  if (contentType !== undefined && FORM.test(contentType)) return parseForm(text);
+  if (contentType !== undefined && FORM.test(contentType)) return parseForm(text, readers);
   throw new IssuerError('invalid_request', 'the body is no JSON object');
 }
 
@@ -77,13 +82,17 @@ function parseJson(text: string): unknown {
   }
 }
 
-function parseForm(text: string): Readonly<Record<string, unknown>> {
+function parseForm(text: string, readers: FormReaders): Readonly<Record<string, unknown>> {
   const form = new URLSearchParams(text);
   const names = [...form.keys()];
   if (new Set(names).size !== names.length)
     throw new IssuerError('invalid_request', 'a parameter is repeated');
   if (names.includes('__proto__')) throw new IssuerError('invalid_request', '__proto__ is no parameter');
-  return Object.fromEntries(form);
+  const read = (name: string, value: string) => {
+    const reader = Object.hasOwn(readers, name) ? readers[name] : undefined;
+    return reader === undefined ? value : (reader(value) ?? value);
+  };
+  return Object.fromEntries([...form].map(([name, value]) => [name, read(name, value)]));
 }
 
 const JSON_TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:)?)|[{}[\]]/gs;

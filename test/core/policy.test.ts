@@ -81,7 +81,8 @@ suite('a rule that matches', () => {
   test('gives several audiences only where it says so', () => {
     const request = { audience: ['b', 'a'] };
     const rule = { audiences: ['a', 'b'] };
-    assert.equal(refused([rule], request).code, 'invalid_target');
+    assert.equal(refused([rule], request).code, 'single_audience');
+    assert.equal(refused([{ ...rule, match: ['unix:user:root'] }], request).code, 'access_denied');
     assert.deepEqual(allowed({ ...rule, multipleAudiences: true }, request).audience, ['b', 'a']);
     assert.equal(
       refused([{ ...rule, multipleAudiences: true }], { audience: ['a', 'c'] }).code,
