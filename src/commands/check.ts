@@ -4,16 +4,16 @@ import { CONFIGURATION_OPTIONS, loadConfiguration } from './configuration.ts';
 export const command: Command = {
   summary: 'Check the configuration and print what it comes to',
   usage: '[--config FILE] [--json]',
-  details: 'Every mistake is told at once, each with its path; the exit code is then 2.',
+  details: 'Every mistake, certificates included, is told at once with its path; the exit code is then 2.',
   options: { ...CONFIGURATION_OPTIONS, json: JSON_OPTION },
   async run(invocation) {
     const { io, values } = invocation;
     const loaded = await loadConfiguration(invocation);
-    const [{ describeConfig }, { checkRules }] = await Promise.all([
+    const [{ describeConfig }, { checkMeaning }] = await Promise.all([
       import('../config.ts'),
       import('../compose/check.ts'),
     ]);
-    const warnings = await checkRules(loaded).catch((error: Error) => {
+    const warnings = await checkMeaning(loaded).catch((error: Error) => {
       throw new CommandError(error.message, error.name === 'ConfigError' ? EXIT.usage : EXIT.failed);
     });
     for (const warning of [...loaded.warnings, ...warnings]) io.writeError(`warning: ${warning}\n`);

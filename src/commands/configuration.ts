@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { attestors } from '../attestors/index.ts';
 import { openNames } from '../attestors/names.ts';
-import type { LoadedConfig } from '../config.ts';
+import type { FindMore, LoadedConfig } from '../config.ts';
 import { doors } from '../doors/index.ts';
 import { stores } from '../stores/index.ts';
 import { developmentSocket } from './ask.ts';
@@ -13,6 +13,11 @@ import { CommandError, EXIT, type Invocation, type Option } from './command.ts';
 const LISTEN = '127.0.0.1:8787';
 const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|\[::1\]):\d+$/;
 const tables = { attestors, doors, stores };
+
+const findMore: FindMore = async (config, isHarmed) => {
+  const { findMistakes } = await import('../compose/check.ts');
+  return (await findMistakes(config, isHarmed)).problems;
+};
 
 export const CONFIGURATION_OPTIONS: Readonly<Record<string, Option>> = {
   config: { type: 'string', value: 'FILE', help: 'The configuration (also MINTMARK_CONFIG)' },
@@ -38,7 +43,7 @@ export async function loadConfiguration(
     const loaded =
       file === undefined
         ? await loadDevelopment(invocation)
-        : await loadConfig({ file, env: io.env, tables });
+        : await loadConfig({ file, env: io.env, tables, findMore });
     return { ...loaded, file };
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandError(error.format(), EXIT.usage);
@@ -70,5 +75,6 @@ async function loadDevelopment({ io, values }: Invocation): Promise<LoadedConfig
     host: hostname(),
     env: io.env,
     tables,
+    findMore,
   });
 }

@@ -45,7 +45,12 @@ export type PolicyContext = {
   readonly kinds: readonly SelectorKind[];
 };
 
-export type PolicyProblem = { readonly path: string; readonly message: string };
+export type PolicyProblem = {
+  readonly path: string;
+  readonly message: string;
+  /** It names what no attestor or door of the configuration knows. */
+  readonly isUnknown?: boolean;
+};
 
 export interface Policy {
   /** The selector kinds that some rule or template needs. */
@@ -87,24 +92,24 @@ export function compilePolicy(
 ): { readonly policy: Policy; readonly problems: readonly PolicyProblem[] } {
   const problems: PolicyProblem[] = [];
   const compiled = rules.map((rule, index) => {
-    const report = (key: string, message: string) =>
-      problems.push({ path: `rules[${index}].${key}`, message });
+    const report: Report = (key, message, isUnknown = false) =>
+      problems.push({ path: `rules[${index}].${key}`, message, isUnknown });
     return compileRule(rule, context, report);
   });
   return { policy: createPolicy(compiled, context), problems };
 }
 
-type Report = (key: string, message: string) => void;
+type Report = (key: string, message: string, isUnknown?: boolean) => void;
 
 function compileRule(rule: Rule, context: PolicyContext, report: Report): CompiledRule {
   rule.match.forEach((selector, index) => {
     const kind = kindOf(selector);
     if (!context.kinds.includes(kind))
-      report(`match[${index}]`, `no attestor proves ${kind}; known: ${context.kinds.join(' ')}`);
+      report(`match[${index}]`, `no attestor proves ${kind}; known: ${context.kinds.join(' ')}`, true);
   });
   const parse = (key: string, text: string) => {
     const template = attempt(key, report, () => parseTemplate(text)) ?? { text, parts: [text] };
-    reportUnknown(template, context, (message) => report(key, message));
+    reportUnknown(template, context, (message) => report(key, message, true));
     return template;
   };
   const subject = parse('subject', rule.subject);
