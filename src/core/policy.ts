@@ -237,17 +237,19 @@ function refuse(rules: readonly CompiledRule[], workload: Workload, request: Tok
   const matching = near.filter((entry) => entry.near.fails.length === 0).map(({ compiled }) => compiled.rule);
   return {
     allowed: false,
-    code: matching.length === 0 ? 'access_denied' : codeOf(matching, request),
-    reason: `no rule allows ${request.audience.join(' ')} to this caller`,
+    ...reasonOf(matching, request),
     nearest: near.slice(0, NEAREST_SHOWN).map((entry) => entry.near),
     shown: shown.slice(0, NEAREST_SHOWN).map((entry) => entry.near),
   };
 }
 
-/** Of rules that match the caller: what they do not give. */
-function codeOf(matching: readonly Rule[], { audience }: TokenRequest): Refused['code'] {
-  const isSeveral = audience.length > 1 && !matching.some((rule) => rule.multipleAudiences);
-  return isSeveral ? 'single_audience' : 'invalid_target';
+/** `matching` are the rules whose selectors all hold. */
+function reasonOf(matching: readonly Rule[], { audience }: TokenRequest): Pick<Refused, 'code' | 'reason'> {
+  const reason = `no rule allows ${audience.join(' ')} to this caller`;
+  if (matching.length === 0) return { code: 'access_denied', reason };
+  if (audience.length === 1 || matching.some((rule) => rule.multipleAudiences))
+    return { code: 'invalid_target', reason };
+  return { code: 'single_audience', reason: 'no rule gives this caller one token for several audiences' };
 }
 
 function nearRule(

@@ -60,7 +60,7 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
       const request = { audience: [file.audience], principalTags: file.principalTags, rule };
       const { token, claims } = await parts.issuer.issueTokenFor('token-files', workload, request);
       if (isClosed) return; // whoever opened the files anew may have written a newer one
-      await replaceFile(file, token);
+      await replaceFile(file.path, token, file);
       written.add(file.path);
       parts.onRefresh(file, { expiresAt: claims.exp });
       seconds = ((claims.exp - claims.iat) / 2) * (1 - JITTER * parts.random());
@@ -88,14 +88,17 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
   };
 }
 
+/** Permission bits, and whose it is; -1: our own. */
+type Rights = { readonly mode: number; readonly uid: number; readonly gid: number };
+
 /**
  * Temporary file, fsync, rename, all through a held directory: its owner may be
  * the workload, which could swap the path under us.
  */
-async function replaceFile(file: TokenFile, token: string): Promise<void> {
-  const directory = await openDirectory(dirname(file.path));
+export async function replaceFile(path: string, text: string, rights: Rights): Promise<void> {
+  const directory = await openDirectory(dirname(path));
   const inside = (name: string) => `/proc/self/fd/${directory.fd}/${name}`;
-  const temporary = inside(`.${basename(file.path)}.new`);
+  const temporary = inside(`.${basename(path)}.new`);
   try {
     // One that a killed process left.
     await unlink(temporary).catch(() => undefined);
@@ -105,8 +108,8 @@ async function replaceFile(file: TokenFile, token: string): Promise<void> {
       0o600,
     );
     try {
-      await fill(handle, file, token);
-      await rename(temporary, inside(basename(file.path)));
+      await fill(handle, text, rights);
+      await rename(temporary, inside(basename(path)));
     } catch (error) {
       await unlink(temporary).catch(() => undefined);
       throw error;
@@ -135,11 +138,11 @@ async function openDirectory(path: string): Promise<FileHandle> {
   return directory;
 }
 
-async function fill(handle: FileHandle, file: TokenFile, token: string): Promise<void> {
+async function fill(handle: FileHandle, text: string, { mode, uid, gid }: Rights): Promise<void> {
   try {
-    await handle.writeFile(token);
-    await handle.chmod(file.mode);
-    await handle.chown(file.uid, file.gid);
+    await handle.writeFile(text);
+    await handle.chmod(mode);
+    await handle.chown(uid, gid);
     await handle.sync();
   } finally {
     await handle.close();

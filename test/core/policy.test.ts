@@ -81,7 +81,11 @@ suite('a rule that matches', () => {
   test('gives several audiences only where it says so', () => {
     const request = { audience: ['b', 'a'] };
     const rule = { audiences: ['a', 'b'] };
-    assert.equal(refused([rule], request).code, 'single_audience');
+    const { code, reason } = refused([rule], request);
+    assert.deepEqual(
+      [code, reason],
+      ['single_audience', 'no rule gives this caller one token for several audiences'],
+    );
     assert.equal(refused([{ ...rule, match: ['unix:user:root'] }], request).code, 'access_denied');
     assert.deepEqual(allowed({ ...rule, multipleAudiences: true }, request).audience, ['b', 'a']);
     assert.equal(
