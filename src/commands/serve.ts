@@ -69,7 +69,10 @@ async function reload(invocation: Invocation, server: Server, tell: (state: stri
     });
     server.log.info('the configuration was read again and holds from now on');
   } catch (error) {
-    server.log.error({ err: error }, 'the new configuration is not taken; the old one stays');
+    const { name, message } = error as Error;
+    const isMistake = name === 'CommandError' || name === 'ConfigError';
+    const why = isMistake ? { mistakes: message.split('\n') } : { err: error };
+    server.log.error(why, 'the new configuration is not taken; the old one stays');
   }
   tell('READY=1');
 }
