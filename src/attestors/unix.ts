@@ -50,7 +50,10 @@ export type UnixAttestor = Omit<Required<Attestor<UnixPeer>>, 'claimedKinds'>;
 type KnownAccounts = { readonly users: Accounts; readonly groups: Accounts; readonly workload: Workload };
 
 /** Shape: Attestor of core/ports.ts. */
-export function open(block: v.InferOutput<typeof config>, { clock }: Pick<AttestorContext, 'clock'>): UnixAttestor {
+export function open(
+  block: v.InferOutput<typeof config>,
+  { clock }: Pick<AttestorContext, 'clock'>,
+): UnixAttestor {
   const elapsed = () => clock.elapsed();
   const { executableLimitMiB, hashTimeoutSeconds: timeoutSeconds } = block;
   const hasher = openHasher({ maxBytes: executableLimitMiB * MIB, timeoutSeconds, elapsed });

@@ -35,9 +35,11 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
         reloading = reloading.then(() => reload(invocation, server, tell));
       });
       for (const warning of loaded.warnings) server.log.warn(warning);
-      if (loaded.config.development)
-        io.writeError(developmentNotice(loaded.config.issuer, loaded.config.socket.path));
-      server.log.info({ issuer: loaded.config.issuer, ...server.addresses }, 'ready');
+      const { config } = loaded;
+      if ('development' in config && config.development)
+        io.writeError(developmentNotice(config.issuer, config.socket.path));
+      const whose = 'authority' in config ? { authority: config.authority.url } : { issuer: config.issuer };
+      server.log.info({ ...whose, ...server.addresses }, 'ready');
       tell('READY=1');
       await stopped;
       tell('STOPPING=1');
@@ -69,7 +71,10 @@ async function reload(invocation: Invocation, server: Server, tell: (state: stri
     });
     server.log.info('the configuration was read again and holds from now on');
   } catch (error) {
-    server.log.error({ err: error }, 'the new configuration is not taken; the old one stays');
+    const { name, message } = error as Error;
+    const isMistake = name === 'CommandError' || name === 'ConfigError';
+    const why = isMistake ? { mistakes: message.split('\n') } : { err: error };
+    server.log.error(why, 'the new configuration is not taken; the old one stays');
   }
   tell('READY=1');
 }

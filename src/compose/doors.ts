@@ -8,6 +8,8 @@ import { type DoorName, doors } from '../doors/index.ts';
 import type { TokenFiles } from '../doors/token-files.ts';
 import { peerOf as unixPeerOf } from '../net/connections.ts';
 import { peerOfPid } from '../net/peer.ts';
+import type { Log } from '../observe/log.ts';
+import type { StoreContext } from '../stores/index.ts';
 import { cacheForSeconds, type Keys } from './keys.ts';
 import type { Observers } from './observers.ts';
 
@@ -18,7 +20,8 @@ export type DoorsParts = {
   readonly keys: Keys;
   readonly observers: Observers;
   readonly tokenFiles: () => TokenFiles;
-  readonly caCertificate: () => string | undefined;
+  readonly caCertificate: (surface: 'public' | 'private') => string | undefined;
+  readonly kubernetes: StoreContext['kubernetes'];
 };
 
 const nobody = () => undefined;
@@ -28,7 +31,9 @@ const unixPeer = (request: IncomingMessage): Peer => unixPeerOf(request.socket);
 export async function openDoors(
   parts: DoorsParts,
 ): Promise<(surface: Surface) => ReturnType<typeof createFrame>> {
-  const opened = [...(await configuredDoors(parts)), ...(await builtInDoors(parts))];
+  const { config } = parts.loaded;
+  const configured = await configuredDoors({ ...parts, doors: config.doors, log: parts.observers.log });
+  const opened = [...configured, ...(await builtInDoors(parts))];
   const { version, observers } = parts;
   return (surface) =>
     createFrame({
@@ -40,15 +45,38 @@ export async function openDoors(
     });
 }
 
-function peerOfSurface(surface: Surface): FrameParts['peerOf'] {
+export function peerOfSurface(surface: Surface): FrameParts['peerOf'] {
   return surface === 'workload' || surface === 'admin' ? unixPeer : nobody;
 }
 
-async function configuredDoors({ loaded, issuer }: DoorsParts): Promise<readonly Door[]> {
+export type ConfiguredDoorsParts = Pick<DoorsParts, 'issuer' | 'kubernetes' | 'caCertificate'> & {
+  readonly doors: Readonly<Record<string, unknown>>;
+  readonly log: Log;
+};
+
+/** What every door of the table may ask for. */
+type DoorContext = {
+  readonly issuer: Issuer;
+  readonly peerOf: FrameParts['peerOf'];
+  readonly kubernetes: StoreContext['kubernetes'];
+  /** The CA that Mintmark made for the listener `private`. */
+  readonly caCertificate: () => string | undefined;
+  readonly log: Log;
+};
+
+export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<readonly Door[]> {
+  const { issuer, kubernetes, log, caCertificate } = parts;
+  const context: DoorContext = {
+    issuer,
+    peerOf: unixPeer,
+    kubernetes,
+    log,
+    caCertificate: () => caCertificate('private'),
+  };
   return Promise.all(
-    Object.entries(loaded.config.doors).map(async ([name, block]) => {
-      const module = await doors[name as DoorName]();
-      return module.open(block as Parameters<typeof module.open>[0], { issuer, peerOf: unixPeer });
+    Object.entries(parts.doors).map(async ([name, block]) => {
+      const { open } = await doors[name as DoorName]();
+      return (open as (block: unknown, context: DoorContext) => Door)(block, context);
     }),
   );
 }
@@ -86,7 +114,7 @@ async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {
       keys: () => keys.live.current.keys,
       now: () => keys.live.now(),
       settings: () => ({ ...keys.settings(), cacheForSeconds: cacheFor }),
-      caCertificate,
+      caCertificate: () => caCertificate('public'),
     }),
     explain.openForSelf({ issuer, peerOf: unixPeer }),
     explain.openForAdmin({ issuer, openPeer: (pid) => peerOfPid(pid) }),

@@ -8,6 +8,7 @@
 export const ERROR_SENTENCES = {
   invalid_request: 'The request is malformed.', // RFC 6749 section 5.2
   invalid_target: 'No rule allows this audience to this caller.', // RFC 8693 section 2.2.2
+  single_audience: 'A token for several audiences at once is not given to this caller.',
   access_denied: 'No rule matches this caller.', // RFC 6749 section 4.1.2.1
   peer_unproven: 'The kernel could not say for certain who is calling.',
   peer_changed: 'The calling process ended or changed while it was being answered.',

@@ -1,6 +1,7 @@
 /** The doors that a configuration can name. A new one is one file and one line here. */
 export const doors = {
   fly: () => import('./fly.ts'),
+  authority: () => import('./authority.ts'),
 } as const;
 
 export type DoorName = keyof typeof doors;
