@@ -50,11 +50,14 @@ export type Release = {
   mintmark(pod: string, ...args: string[]): Promise<string>;
   jwks(): Promise<readonly string[]>;
   verify(token: string, audience: string): Promise<JWTPayload>;
-  /** POST to the listener for sidecars, with a token of our own. */
-  post(path: string, bearer: string | undefined, body: unknown): Promise<Answer>;
+  /** The way of sidecars to the authority. */
+  openPost(): Promise<Post>;
   logs(): Promise<string>;
   uninstall(): Promise<void>;
 };
+
+/** POST with a bearer of the test's own. */
+export type Post = (path: string, bearer: string | undefined, body: unknown) => Promise<Answer>;
 
 export type Answer = {
   readonly status: number;
@@ -129,9 +132,10 @@ function releaseOf(name: string, namespace: string): Release {
       const keys = createRemoteJWKSet(await jwksUrl());
       return (await jwtVerify(token, keys, { issuer: ISSUER, audience })).payload;
     },
-    async post(path, bearer, body) {
+    async openPost() {
       const host = `${full}.${namespace}.svc`;
-      return await postTls(await clusterIp(namespace, full), host, await caOf(full), path, bearer, body);
+      const [address, ca] = await Promise.all([clusterIp(namespace, full), caOf(full)]);
+      return (path, bearer, body) => postTls(address, host, ca, path, bearer, body);
     },
     logs: () =>
       kubectl(
