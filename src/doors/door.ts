@@ -9,7 +9,7 @@ import { type ErrorCode, IssuerError } from '../core/errors.ts';
 import type { Peer, Recorder } from '../core/ports.ts';
 
 /** The listener that a door's routes hang on. */
-export type Surface = 'workload' | 'public' | 'status' | 'admin';
+export type Surface = 'workload' | 'public' | 'private' | 'status' | 'admin';
 export type Method = 'GET' | 'POST';
 
 export type Route = {
