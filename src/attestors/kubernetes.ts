@@ -17,7 +17,11 @@ const keys = (description: string) =>
   v.optional(
     v.pipe(
       v.array(
-        v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,316}$/, 'must be the key of a label')),
+        v.pipe(
+          v.string(),
+          v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,316}$/, 'must be the key of a label'),
+          v.description('A key.'),
+        ),
       ),
       v.description(description),
     ),

@@ -45,12 +45,18 @@ function isEcho(
   return !isNamed || isHarmed('rules') || isHarmed(path);
 }
 
-async function certificateFindings({ public: listener }: Config): Promise<Findings> {
-  if (listener?.tls.kind !== 'files') return { problems: [], warnings: [] };
-  const { inspectTls } = await import('../net/tls.ts');
-  const { loaded, faults } = await inspectTls(listener.tls, Math.floor(Date.now() / 1000));
-  const problems = faults.map(({ file, message }) => ({ path: `public.tls.${file}`, message }));
-  return { problems, warnings: loaded?.warnings ?? [] };
+async function certificateFindings(config: Config): Promise<Findings> {
+  const problems: Problem[] = [];
+  const warnings: string[] = [];
+  for (const name of ['public', 'private'] as const) {
+    const tls = config[name]?.tls;
+    if (tls?.kind !== 'files') continue;
+    const { inspectTls } = await import('../net/tls.ts');
+    const { loaded, faults } = await inspectTls(tls, Math.floor(Date.now() / 1000));
+    problems.push(...faults.map(({ file, message }) => ({ path: `${name}.tls.${file}`, message })));
+    warnings.push(...(loaded?.warnings ?? []));
+  }
+  return { problems, warnings };
 }
 
 /** Rules that promise more than attestation can hold. */
