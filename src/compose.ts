@@ -88,7 +88,7 @@ async function openIssuer(given: ServerParts): Promise<Server> {
     const parts = await openCore(given, closers);
     await replaceTokenFiles(parts);
     closers.push(() => parts.effect.tokenFiles.close());
-    const listeners = await openSurfaces(parts);
+    const listeners = await openSurfaces(parts, closers);
     closers.push(() => listeners.close(parts.effect.loaded.config.stopWithinSeconds * 1000));
     const { log } = parts.observers;
     return {
@@ -145,21 +145,22 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
   return { ...given, observers, names, attestor, keys, kubernetes, issuer, effect };
 }
 
-async function openSurfaces(parts: Parts): Promise<Listeners> {
+async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> {
   const { effect, keys, observers, attestor } = parts;
   let listeners: Listeners | undefined;
-  const frame = await openDoors({
+  const doors = await openDoors({
     ...parts,
     loaded: effect.loaded,
     tokenFiles: () => effect.tokenFiles,
     caCertificate: (surface) => listeners?.caCertificate(surface),
   });
+  closers.push(() => doors.close());
   listeners = await openListeners({
     ...parts,
     config: effect.loaded.config,
     clock,
     store: keys.store,
-    frame,
+    frame: doors.frame,
     onPeer: (peer) => attestor.meet?.(peer, effect.policy.wanted),
     warn: observers.warn,
   });

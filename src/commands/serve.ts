@@ -1,3 +1,4 @@
+import type { LoadedConfig, LoadedSidecar } from '../config.ts';
 import { type Command, CommandError, EXIT, type Invocation, type Io } from './command.ts';
 import { CONFIGURATION_OPTIONS, loadConfiguration } from './configuration.ts';
 
@@ -17,8 +18,9 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
       import('../net/notify.ts'),
     ]);
     forbidDumping();
-    const server = await openServer({ ...io, loaded, writeLog: io.write }).catch((error: Error) => {
-      throw new CommandError(startFailure(error), error.name === 'ConfigError' ? EXIT.usage : EXIT.failed);
+    const server = await openServer({ ...io, loaded, writeLog: io.write }).catch(async (error: Error) => {
+      if (error.name !== 'ConfigError') throw new CommandError(startFailure(error), EXIT.failed);
+      throw new CommandError(await everyMistake(error, loaded), EXIT.usage);
     });
     const tell = (state: string) => {
       try {
@@ -77,6 +79,17 @@ async function reload(invocation: Invocation, server: Server, tell: (state: stri
     server.log.error(why, 'the new configuration is not taken; the old one stays');
   }
   tell('READY=1');
+}
+
+/** What kept it from starting, and what would have later. */
+async function everyMistake(first: Error, loaded: LoadedConfig | LoadedSidecar): Promise<string> {
+  if ('authority' in loaded.config) return first.message;
+  const { checkMeaning } = await import('../compose/check.ts');
+  const all = await checkMeaning({ ...loaded, config: loaded.config }).then(
+    () => '',
+    ({ message }: Error) => message,
+  );
+  return [...new Set([...all.split('\n'), ...first.message.split('\n')])].join('\n').trim();
 }
 
 /** What the system or the configuration said, and what to do about a port that is taken. */

@@ -6,6 +6,7 @@ import type { Peer } from '../core/ports.ts';
 import { createFrame, type Door, type FrameParts, type Surface } from '../doors/door.ts';
 import { type DoorName, doors } from '../doors/index.ts';
 import type { TokenFiles } from '../doors/token-files.ts';
+import type { InjectionSettings } from '../injection/settings.ts';
 import { peerOf as unixPeerOf } from '../net/connections.ts';
 import { peerOfPid } from '../net/peer.ts';
 import type { Log } from '../observe/log.ts';
@@ -27,15 +28,18 @@ export type DoorsParts = {
 const nobody = () => undefined;
 const unixPeer = (request: IncomingMessage): Peer => unixPeerOf(request.socket);
 
-/** The request handler of each listener. */
-export async function openDoors(
-  parts: DoorsParts,
-): Promise<(surface: Surface) => ReturnType<typeof createFrame>> {
+export type OpenDoors = {
+  /** The request handler of each listener. */
+  readonly frame: (surface: Surface) => ReturnType<typeof createFrame>;
+  close(): Promise<void>;
+};
+
+export async function openDoors(parts: DoorsParts): Promise<OpenDoors> {
   const { config } = parts.loaded;
   const configured = await configuredDoors({ ...parts, doors: config.doors, log: parts.observers.log });
   const opened = [...configured, ...(await builtInDoors(parts))];
   const { version, observers } = parts;
-  return (surface) =>
+  const frame = (surface: Surface) =>
     createFrame({
       surface,
       doors: opened,
@@ -43,13 +47,36 @@ export async function openDoors(
       recorder: observers.recorder,
       peerOf: peerOfSurface(surface),
     });
+  return {
+    frame,
+    async close() {
+      await Promise.all(configured.map((door) => door.close?.()));
+    },
+  };
+}
+
+/** How pods are injected, loaded where the webhook is configured. */
+async function injector({
+  doors: { webhook },
+  version,
+}: ConfiguredDoorsParts): Promise<DoorContext['inject']> {
+  if (webhook === undefined) return () => [];
+  const [{ injectPod }, { jsonPatch }, { parsePod }] = await Promise.all([
+    import('../injection/inject.ts'),
+    import('../injection/patch.ts'),
+    import('../injection/pod.ts'),
+  ]);
+  return (given, ca) => {
+    const pod = parsePod(given);
+    return jsonPatch(pod, injectPod(pod, webhook as InjectionSettings, { ca, version }));
+  };
 }
 
 export function peerOfSurface(surface: Surface): FrameParts['peerOf'] {
   return surface === 'workload' || surface === 'admin' ? unixPeer : nobody;
 }
 
-export type ConfiguredDoorsParts = Pick<DoorsParts, 'issuer' | 'kubernetes' | 'caCertificate'> & {
+export type ConfiguredDoorsParts = Pick<DoorsParts, 'issuer' | 'kubernetes' | 'caCertificate' | 'version'> & {
   readonly doors: Readonly<Record<string, unknown>>;
   readonly log: Log;
 };
@@ -62,6 +89,8 @@ type DoorContext = {
   /** The CA that Mintmark made for the listener `private`. */
   readonly caCertificate: () => string | undefined;
   readonly log: Log;
+  /** The operations that lead to the injected pod, none where it is injected already. Throws `invalid_request`. */
+  readonly inject: (pod: unknown, ca: string | undefined) => readonly unknown[];
 };
 
 export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<readonly Door[]> {
@@ -72,6 +101,7 @@ export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<read
     kubernetes,
     log,
     caCertificate: () => caCertificate('private'),
+    inject: await injector(parts),
   };
   return Promise.all(
     Object.entries(parts.doors).map(async ([name, block]) => {

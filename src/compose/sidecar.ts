@@ -131,6 +131,7 @@ async function openFrames(parts: Parts, tokenFiles: TokenFiles) {
   const configured = await configuredDoors({
     issuer,
     doors,
+    version,
     kubernetes: noKubernetes,
     caCertificate: () => undefined,
     log: observers.log,

@@ -26,6 +26,8 @@ export type Door = {
   readonly routes: readonly Route[];
   /** The wire form of an error; the frame's own where absent. */
   readonly errorStatus?: Readonly<Record<ErrorCode, number>>;
+  /** Ends what it does beside answering. */
+  close?(): Promise<void>;
 };
 
 export type FrameParts = {

@@ -2,6 +2,7 @@
 export const doors = {
   fly: () => import('./fly.ts'),
   authority: () => import('./authority.ts'),
+  webhook: () => import('./webhook.ts'),
 } as const;
 
 export type DoorName = keyof typeof doors;

@@ -206,6 +206,7 @@ describe('the commands', () => {
     writeFileSync(bad, BAD_RULES);
     const { code, stderr } = await run('check', '--config', bad);
     assert.equal(code, 2);
+    assert.equal((await run('serve', '--config', bad)).stderr, stderr);
     for (const mistake of [
       /rules\[0\]\.match\[0\].*no attestor proves unix:color/,
       /rules\[1\]\.subject/,
