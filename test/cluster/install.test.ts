@@ -277,9 +277,9 @@ suite('an installed chart', () => {
 
   test('a bad annotation stops the pod, and says which', async () => {
     const annotations = { 'mintmark.io/aws-role-arn': 'not an ARN' };
-    const { code, stderr } = await tryApply(
+    const { code, stderr } = await tryApply([
       podManifest(namespace, 'bad-1', { serviceAccount: 'web', annotations }),
-    );
+    ]);
     assert.notEqual(code, 0);
     assert.match(stderr, /aws-role-arn/);
   });

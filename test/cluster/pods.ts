@@ -117,8 +117,9 @@ export const deletePod = ({ namespace, name }: Pod) =>
     '--wait=true',
   );
 
-export const inPod = ({ namespace, name }: Pod, ...command: string[]) =>
-  kubectl('-n', namespace, 'exec', name, '-c', 'app', '--', ...command);
+export const inPod = (pod: Pod, ...command: string[]) => inContainer(pod, 'app', ...command);
+export const inContainer = ({ namespace, name }: Pod, container: string, ...command: string[]) =>
+  kubectl('-n', namespace, 'exec', name, '-c', container, '--', ...command);
 
 export type Asked = { readonly status: number; readonly body: string; readonly isReused: boolean };
 
@@ -127,10 +128,11 @@ export async function askToken(
   pod: Pod,
   audience: string,
   fields: Readonly<Record<string, unknown>> = {},
+  container = 'app',
 ): Promise<Asked> {
   const script = `curl -sS --max-time 30 --unix-socket "$MINTMARK_SOCKET" http://localhost/v1/tokens/oidc \\
     -w '\\n%{http_code} %header{mintmark-token}' -d '${JSON.stringify({ aud: audience, ...fields })}'`;
-  const lines = (await inPod(pod, 'sh', '-c', script)).split('\n');
+  const lines = (await inContainer(pod, container, 'sh', '-c', script)).split('\n');
   const [status = '', mark = ''] = (lines.pop() ?? '').split(' ');
   return { status: Number(status), body: lines.join('\n').trim(), isReused: mark === 'reused' };
 }
