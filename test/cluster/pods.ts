@@ -184,7 +184,7 @@ process.on('SIGTERM', () => process.exit(0));
   for (;;) {
     const next = Date.now() + Number(EVERY_MS);
     console.log(JSON.stringify(await ask()));
-    await new Promise((done) => setTimeout(done, next - Date.now()));
+    await new Promise((done) => setTimeout(done, Math.max(0, next - Date.now())));
   }
 })();`;
 
@@ -206,7 +206,10 @@ export function startLoad(
 
 export async function callsOf(pod: Pod): Promise<readonly Call[]> {
   const text = await kubectl('-n', pod.namespace, 'logs', pod.name, '-c', 'app');
-  return text.split('\n').map((line) => JSON.parse(line));
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line));
 }
 
 /** Its calls, once it has made some since then that went well and were not given again. */

@@ -44,7 +44,7 @@ export type Release = {
   readonly namespace: string;
   /** `helm upgrade` with these values over those of the tests. */
   upgrade(values: Values, ...options: string[]): Promise<void>;
-  /** The names of the authority's pods that run. */
+  /** The names of the authority's pods that run and are to go on. */
   authorities(): Promise<readonly string[]>;
   /** Runs the program in one of them. */
   mintmark(pod: string, ...args: string[]): Promise<string>;
@@ -85,13 +85,20 @@ export async function install(values: Values, name = `mm-${randomUUID().slice(0,
   const { code, stderr } = await tryInstall(name, namespace, values, '--wait', '--timeout=40s');
   const release = releaseOf(name, namespace);
   if (code !== 0) {
-    const pods = await kubectl('-n', namespace, 'describe', 'pods');
+    const pods = await kubectl('-n', namespace, 'get', 'pods,events');
     const logs = await release.logs().catch(String);
     await release.uninstall();
     assert.fail(`helm install: ${stderr}${pods}${logs}`);
   }
   return release;
 }
+
+type PodList = {
+  readonly items: readonly {
+    readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+    readonly status: { readonly phase: string };
+  }[];
+};
 
 export const fullName = (release: string) => (release.includes('mintmark') ? release : `${release}-mintmark`);
 
@@ -119,7 +126,16 @@ function releaseOf(name: string, namespace: string): Release {
       ];
       await cluster(args, JSON.stringify({ ...OWN_VALUES, ...values }));
     },
-    authorities: () => namesOf(namespace, 'pods', '-l', selector, '--field-selector=status.phase=Running'),
+    async authorities() {
+      const { items } = JSON.parse(
+        await kubectl('-n', namespace, 'get', 'pods', '-l', selector, '-o', 'json'),
+      ) as PodList;
+      return items
+        .filter(
+          ({ metadata, status }) => metadata.deletionTimestamp === undefined && status.phase === 'Running',
+        )
+        .map(({ metadata }) => metadata.name);
+    },
     mintmark: (pod, ...args) =>
       kubectl('-n', namespace, 'exec', pod, '--', 'node', '/opt/mintmark/dist/main.js', ...args),
     async jwks() {
