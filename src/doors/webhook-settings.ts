@@ -83,7 +83,7 @@ export const config = v.strictObject({
   ),
   caFile: v.optional(
     text(
-      /^\/[^\0]+$/,
+      /^\/.+$/,
       'must be an absolute path',
       'PEM file of the CA that sidecars verify the authority by; default: the CA that Mintmark made itself, or those that every system trusts.',
       '/etc/mintmark-tls/ca.crt',
