@@ -1,11 +1,11 @@
 /** What it costs on a real cluster: printed as diagnostics, nothing is asserted of times. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { after, before, suite, test } from 'node:test';
 import { CoreV1Api, type KubeConfig } from '@kubernetes/client-node';
 import { generateKey, signInPool } from '../bench/raw-signatures.ts';
 import { cluster, kubectl, startCluster } from './cluster.ts';
-import { mint, type Pod, podOf, startPod, workloadNamespace } from './pods.ts';
+import { mint, type Pod, programOf, startPod, workloadNamespace } from './pods.ts';
 import { install, type Post, type Release, ruleFor } from './release.ts';
 
 const SIDECARS = 1_000;
@@ -140,25 +140,12 @@ async function linesOf({ namespace, name }: Pod): Promise<readonly Line[]> {
   return text.split('\n').map((line) => JSON.parse(line));
 }
 
-/** The sidecar's process as the host sees it, and when it started in milliseconds since 1970. */
+/** Its process, and when it was started. */
 async function sidecarOf(pod: Pod): Promise<{ readonly pid: number; readonly startedAt: number }> {
-  const { uid } = (await podOf(pod)).metadata;
-  const read = (file: string) => {
-    try {
-      return readFileSync(file, 'latin1');
-    } catch {
-      return '';
-    }
-  };
-  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  const pid = pids.find(
-    (each) =>
-      read(`/proc/${each}/cgroup`).includes(uid) && read(`/proc/${each}/cmdline`).includes('main.js\0serve'),
-  );
-  assert.ok(pid, 'the sidecar has no process');
-  const ticks = Number(read(`/proc/${pid}/stat`).split(') ')[1]?.split(' ')[19]);
-  const boot = Number(/^btime (\d+)$/m.exec(read('/proc/stat'))?.[1]);
-  return { pid: Number(pid), startedAt: boot * 1000 + ticks * 10 };
+  const pid = await programOf(pod);
+  const ticks = Number(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ')[19]);
+  const boot = Number(/^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'latin1'))?.[1]);
+  return { pid, startedAt: boot * 1000 + ticks * 10 };
 }
 
 function privateMiB(pid: number): string {

@@ -1,5 +1,6 @@
 /** Workloads: pods with a shell and curl that know nothing of Mintmark, and one that asks without end. */
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { apply, createNamespace, eventually, get, kubectl, type Manifest, tryKubectl } from './cluster.ts';
 import { MINTMARK, WORKLOAD } from './images.ts';
 
@@ -116,6 +117,27 @@ export const deletePod = ({ namespace, name }: Pod) =>
     '--ignore-not-found',
     '--wait=true',
   );
+
+/** The process of `mintmark serve` in a pod, as this machine numbers it. */
+export async function programOf(pod: Pod): Promise<number> {
+  const { uid } = (await podOf(pod)).metadata;
+  const read = (file: string) => {
+    try {
+      return readFileSync(file, 'latin1');
+    } catch {
+      return '';
+    }
+  };
+  const pid = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .find(
+      (each) =>
+        read(`/proc/${each}/cgroup`).includes(uid) &&
+        read(`/proc/${each}/cmdline`).includes('main.js\0serve'),
+    );
+  assert.ok(pid, `no program in ${pod.name}`);
+  return Number(pid);
+}
 
 export const inPod = (pod: Pod, ...command: string[]) => inContainer(pod, 'app', ...command);
 export const inContainer = ({ namespace, name }: Pod, container: string, ...command: string[]) =>

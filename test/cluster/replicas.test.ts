@@ -9,6 +9,7 @@ import {
   createAccount,
   deletePod,
   type Pod,
+  programOf,
   startLoad,
   workloadNamespace,
 } from './pods.ts';
@@ -78,7 +79,7 @@ suite('three replicas', () => {
   }, async (t) => {
     const pods = await load(t, 3);
     let rotations = 0;
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < 8; round++) {
       const running = await eventually('three replicas', async () => {
         const names = await release.authorities();
         return names.length >= 3 && names;
@@ -91,8 +92,12 @@ suite('three replicas', () => {
         () => undefined,
       );
       await sleep(Math.random() * 600);
-      await kubectl('-n', release.namespace, 'delete', 'pod', victim, '--grace-period=0', '--force');
+      // Once the process alone, by surprise, and once the pod with it.
+      if (round % 2 === 0)
+        process.kill(await programOf({ namespace: release.namespace, name: victim }), 'SIGKILL');
+      else await deletePod({ namespace: release.namespace, name: victim });
       await rotating;
+      await sleep(500);
       await release.available();
     }
     await sleep(1000);
