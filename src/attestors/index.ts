@@ -6,6 +6,7 @@ export type AttestorContext = { readonly clock: Pick<Clock, 'elapsed'> };
 
 export const attestors = {
   unix: () => import('./unix.ts'),
+  docker: () => import('./docker.ts'),
 } as const;
 
 export type AttestorName = keyof typeof attestors;

@@ -7,7 +7,7 @@ export async function openAttestors(config: Config, context: AttestorContext): P
   const opened = await Promise.all(
     Object.entries(config.attestors).map(async ([name, block]) => {
       const module = await attestors[name as AttestorName]();
-      return module.open(block as Parameters<typeof module.open>[0], context);
+      return module.open(block as never, context);
     }),
   );
   const [only] = opened;
