@@ -45,18 +45,13 @@ const MAX_KEPT = 1000;
 const MAX_CONNECTIONS = 8;
 const MAX_BYTES = 4 * 1024 * 1024;
 
-const imageId = v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/));
 const labels = v.optional(v.nullable(v.record(v.string(), v.string()), {}), {});
 
 const containerSchema = v.pipe(
   v.object({
     Id: v.string(),
     Name: v.string(),
-    Image: v.pipe(
-      v.string(),
-      v.transform((id) => (id.includes(':') ? id : `sha256:${id}`)), // Podman's
-      imageId,
-    ),
+    Image: v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/)),
     State: v.object({
       Running: v.boolean(),
       Restarting: v.optional(v.boolean(), false),
