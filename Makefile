@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
-# All of test/ but what needs Docker, foreign toolchains or a quiet machine.
-ROOMS := $(filter-out test/e2e/ test/clients/ test/bench/,$(wildcard test/*/))
+# All of test/ but what needs Docker, a cluster, foreign toolchains or a quiet machine.
+ROOMS := $(filter-out test/e2e/ test/clients/ test/bench/ test/cluster/,$(wildcard test/*/))
 EVERYDAY := 'test/*.test.ts' $(patsubst %,'%**/*.test.ts',$(ROOMS))
+# Each writes a file that is committed, or with --check compares it.
+GENERATORS := scripts/schema.ts scripts/chart-schema.ts scripts/chart-readme.ts scripts/chart-files.ts
 TEST := node --test --test-reporter=spec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fix build bench e2e image pack schema clean
+.PHONY: help setup run test check fix build bench e2e cluster image pack schema clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +30,11 @@ test: setup ## Run the everyday tests
 check: setup ## Format, lint, types, and that generated files are what the sources make
 	biome check --error-on-warnings .
 	tsc
-	node scripts/schema.ts --check
+	@for script in $(GENERATORS); do echo "node $$script --check"; node $$script --check || exit 1; done
 
 fix: setup ## Format and repair what can be repaired
 	biome check --write .
-	node scripts/schema.ts
+	@for script in $(GENERATORS); do node $$script || exit 1; done
 
 build: setup ## Bundle src into dist
 	node scripts/build.ts
@@ -43,14 +45,18 @@ bench: build ## Measure the built program; prints a table and writes bench.json
 e2e: build ## Containers, Prometheus, foreign verifiers, load and kill tests (needs Docker, Go, Python)
 	$(TEST) --test-concurrency=1 'test/e2e/**/*.test.ts' 'test/clients/**/*.test.ts'
 
+cluster: build ## Helm, sidecars, replicas and outages on a real Kubernetes (needs root and Go 1.26)
+	test/cluster/cluster up
+	$(TEST) --test-concurrency=1 'test/cluster/**/*.test.ts'; code=$$?; test/cluster/cluster down && exit $$code
+
 image: build ## Build the container image (BASE=image to start from)
 	docker build -f deploy/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) -t mintmark:local .
 
 pack: build ## Make the npm package
 	npm pack
 
-schema: setup ## Write mintmark.schema.json anew
-	node scripts/schema.ts
+schema: setup ## Make anew what is made of the sources: JSON Schemas, the chart's README and files
+	@for script in $(GENERATORS); do node $$script || exit 1; done
 
 clean: ## Remove what was built
 	rm -rf dist bench.json mintmark-*.tgz

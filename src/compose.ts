@@ -6,6 +6,7 @@ import { withAwsToken, writeAwsEnvironment } from './compose/aws.ts';
 import { ruleWarnings } from './compose/check.ts';
 import { openDoors } from './compose/doors.ts';
 import { type Keys, openKeys } from './compose/keys.ts';
+import { kubernetesConfig } from './compose/kubernetes.ts';
 import { type Listeners, openListeners } from './compose/listeners.ts';
 import { type Observers, openObservers } from './compose/observers.ts';
 import { policyOf } from './compose/policy.ts';
@@ -99,16 +100,18 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
   const { config } = loaded;
   const observers = openObservers({ ...given, config, clock });
   closers.push(() => observers.close());
+  const kubernetes = kubernetesConfig(given.env);
   const attestor = await openAttestors(config, { clock });
   closers.push(() => attestor.close());
   const names = openNames(clock.elapsed);
-  const policy = await policyOf(loaded, attestor.kinds, names);
+  const policy = await policyOf(loaded, attestor, names);
   const effect: Effect = { loaded, policy, coming: policy, tokenFiles: NO_TOKEN_FILES };
   const keys = await openKeys({
     config,
     clock,
     policy: () => effect.coming,
     credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
+    kubernetes,
     warn: observers.warn,
     onFault: observers.storeFault,
     onRing: observers.ringChanged,
@@ -189,7 +192,7 @@ async function takeUp(parts: Parts, listeners: Listeners, given: LoadedConfig): 
   );
   if (changed.length > 0)
     throw new IssuerError('conflict', `only a restart can change ${changed.join(', ')}`);
-  const policy = await policyOf(loaded, attestor.kinds, parts.names);
+  const policy = await policyOf(loaded, attestor, parts.names);
   // The ring takes up a longer life or a new algorithm before a token may need it.
   effect.coming = policy;
   try {

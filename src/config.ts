@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import type * as v from 'valibot';
 import { adminPath, checkSettings, isDevelopment, publishAtLeast } from './config/checks.ts';
 import { decodeTree } from './config/decode.ts';
 import { type DevelopmentOptions, developmentText } from './config/development.ts';
@@ -12,12 +13,14 @@ import { type Environment, type Overlay, overlayEnvironment, type Tree } from '.
 import { ConfigError, type Path, type Problem, parsePath } from './config/problems.ts';
 import { loadEvery, loadNamed, type PluginTables } from './config/rooms.ts';
 import { configSchema, type Decoded } from './config/schema.ts';
+import { completeSidecar, type DecodedSidecar, type SidecarConfig, sidecarSchema } from './config/sidecar.ts';
 import { issuerHost } from './config/units.ts';
 
 export { describeConfig, effectiveSettings } from './config/describe.ts';
 export type { DevelopmentOptions } from './config/development.ts';
 export { ConfigError, type Problem } from './config/problems.ts';
 export type { PluginTables } from './config/rooms.ts';
+export type { SidecarConfig } from './config/sidecar.ts';
 
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
 
@@ -54,24 +57,56 @@ export type LoadedConfig = {
   reject(problems: readonly Problem[]): ConfigError;
 };
 
+export type LoadedSidecar = Omit<LoadedConfig, 'config'> & { readonly config: DeepReadonly<SidecarConfig> };
+
 /** Throws ConfigError with every problem that file and environment have. */
-export async function loadConfig({ file, text, env, tables, host }: ConfigSource): Promise<LoadedConfig> {
-  const yaml = readYaml(text ?? (file === undefined ? '' : await readText(file)));
-  const tree = treeOf(yaml.value);
-  const overlay = overlayEnvironment(tree, env, configSchema(NO_PLUGINS));
-  const reject = (problems: readonly Problem[]) => new ConfigError(located(problems, yaml, overlay), file);
-  const syntax = [...yaml.problems, ...rootProblems(yaml.value), ...overlay.problems];
-  if (yaml.value === undefined) throw reject(syntax);
-  const { rooms, problems: unloaded } = await loadNamed(tables, tree);
-  const { decoded, problems } = decodeTree(tree, rooms);
+export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
+  const { tree, syntax, reject } = await readSource(source, configSchema(NO_PLUGINS));
+  const { rooms, problems: unloaded } = await loadNamed(source.tables, tree);
+  const { decoded, problems } = decodeTree<Decoded>(tree, configSchema(rooms));
   const findings = checkSettings(decoded, tree);
   const all = [...syntax, ...unloaded, ...problems, ...findings.problems];
   if (all.length > 0) throw reject(all);
   return {
-    config: freeze(complete(decoded as Decoded, host ?? hostname())),
+    config: freeze(complete(decoded as Decoded, source.host ?? hostname())),
     warnings: findings.warnings,
     reject,
   };
+}
+
+/** Whether file or environment name an authority: the configuration is then a sidecar's. */
+export async function isSidecar({ file, text, env }: ConfigSource): Promise<boolean> {
+  if (env.MINTMARK_AUTHORITY !== undefined || env.MINTMARK_AUTHORITY_URL !== undefined) return true;
+  const written = text ?? (file === undefined ? '' : await readText(file));
+  return treeOf(readYaml(written).value).authority !== undefined;
+}
+
+/** As `loadConfig`, for a sidecar. */
+export async function loadSidecar(source: ConfigSource): Promise<LoadedSidecar> {
+  const { tree, syntax, reject } = await readSource(source, sidecarSchema(NO_PLUGINS));
+  const { rooms, problems: unloaded } = await loadNamed(source.tables, { ...tree, keys: {} });
+  const { decoded, problems } = decodeTree<DecodedSidecar>(tree, sidecarSchema(rooms));
+  const all = [...syntax, ...unloaded, ...problems];
+  if (all.length > 0) throw reject(all);
+  const config = completeSidecar(decoded as DecodedSidecar, source.host ?? hostname());
+  return { config: freeze(config), warnings: [], reject };
+}
+
+type Source = {
+  readonly tree: Tree;
+  readonly syntax: readonly Problem[];
+  readonly reject: (problems: readonly Problem[]) => ConfigError;
+};
+
+/** The file with the variables over it; throws ConfigError where it is no YAML. */
+async function readSource({ file, text, env }: ConfigSource, schema: v.GenericSchema): Promise<Source> {
+  const yaml = readYaml(text ?? (file === undefined ? '' : await readText(file)));
+  const tree = treeOf(yaml.value);
+  const overlay = overlayEnvironment(tree, env, schema);
+  const reject = (problems: readonly Problem[]) => new ConfigError(located(problems, yaml, overlay), file);
+  const syntax = [...yaml.problems, ...rootProblems(yaml.value), ...overlay.problems];
+  if (yaml.value === undefined) throw reject(syntax);
+  return { tree, syntax, reject };
 }
 
 /** What `mintmark serve` runs without a file; variables count over it too. Throws ConfigError. */

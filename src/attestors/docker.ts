@@ -59,20 +59,22 @@ export type DockerSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'cgro
 export function open(
   block: v.InferOutput<typeof config>,
   { clock }: Pick<AttestorContext, 'clock'>,
-): Attestor {
+): Attestor<UnixPeer> {
   const { socket, timeoutSeconds } = block;
   return createAttestor(block, openDockerApi({ socket, timeoutSeconds, elapsed: () => clock.elapsed() }));
 }
 
-export function createAttestor(settings: DockerSettings, api: DockerApi): Attestor {
+export function createAttestor(settings: DockerSettings, api: DockerApi): Attestor<UnixPeer> {
   return new DockerAttestor(settings, api);
 }
 
+export const kinds = DOCKER_KINDS;
+
 type Found = { readonly container: Container } | { readonly unproven: UnprovenReason };
 
-class DockerAttestor implements Attestor {
+class DockerAttestor implements Attestor<UnixPeer> {
   readonly peers = ['unix'] as const;
-  readonly kinds = DOCKER_KINDS;
+  readonly kinds = kinds;
   readonly #settings: DockerSettings;
   readonly #api: DockerApi;
   /** Whose container is known: as long as the process lives in its cgroup, it is that very container. */
@@ -84,8 +86,8 @@ class DockerAttestor implements Attestor {
   }
 
   async attest(peer: UnixPeer, wanted: ReadonlySet<SelectorKind>): Promise<Workload> {
-    const kinds = DOCKER_KINDS.filter((kind) => wanted.has(kind));
-    if (kinds.length === 0) return NOTHING;
+    const asked = kinds.filter((kind) => wanted.has(kind));
+    if (asked.length === 0) return NOTHING;
     peer.assertSame();
     try {
       const found = await this.#find(peer);
@@ -93,9 +95,9 @@ class DockerAttestor implements Attestor {
         'unproven' in found
           ? extend(
               NOTHING,
-              kinds.map((kind) => [kind, found]),
+              asked.map((kind) => [kind, found]),
             )
-          : await this.#prove(found.container, kinds);
+          : await this.#prove(found.container, asked);
       this.confirm(peer, workload);
       return workload;
     } catch (error) {

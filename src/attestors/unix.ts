@@ -1,7 +1,7 @@
 /** What the kernel says of a process on this machine: its ids, their names, its executable, its systemd unit. */
 import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
-import type { Attestor, Peer, SelectorKind, UnixPeer, Workload } from '../core/ports.ts';
+import type { Attestor, SelectorKind, UnixPeer, Workload } from '../core/ports.ts';
 import { closeExecutable, type Executable, isTrustworthy, openExecutable } from './executable.ts';
 import { type Hasher, openHasher } from './hash.ts';
 import type { AttestorContext } from './index.ts';
@@ -33,7 +33,7 @@ export const config = v.strictObject({
   ),
 });
 
-const KINDS = [
+export const kinds = [
   'unix:uid',
   'unix:user',
   'unix:gid',
@@ -45,30 +45,37 @@ const KINDS = [
 ] as const;
 const EXECUTABLE_KINDS = ['unix:path', 'unix:sha256'] as const;
 
+/** It has something to remember of each connection. */
+export type UnixAttestor = Omit<Required<Attestor<UnixPeer>>, 'claimedKinds'>;
+
 type KnownAccounts = { readonly users: Accounts; readonly groups: Accounts; readonly workload: Workload };
 
 /** Shape: Attestor of core/ports.ts. */
-export function open(block: v.InferOutput<typeof config>, { clock }: AttestorContext): Required<Attestor> {
+export function open(
+  block: v.InferOutput<typeof config>,
+  { clock }: Pick<AttestorContext, 'clock'>,
+): UnixAttestor {
   const elapsed = () => clock.elapsed();
   const { executableLimitMiB, hashTimeoutSeconds: timeoutSeconds } = block;
   const hasher = openHasher({ maxBytes: executableLimitMiB * MIB, timeoutSeconds, elapsed });
   return new ProcessAttestor(openNames(elapsed), hasher);
 }
 
-class ProcessAttestor implements Required<Attestor> {
-  readonly kinds = KINDS;
+class ProcessAttestor implements UnixAttestor {
+  readonly peers = ['unix'] as const;
+  readonly kinds = kinds;
   readonly #names: Names;
   readonly #hasher: Hasher;
-  readonly #accounts = new WeakMap<Peer, KnownAccounts>();
+  readonly #accounts = new WeakMap<UnixPeer, KnownAccounts>();
   /** What each peer ran when it was first looked at; empty where the kernel would not show it. */
-  readonly #executables = new WeakMap<Peer, string>();
+  readonly #executables = new WeakMap<UnixPeer, string>();
 
   constructor(names: Names, hasher: Hasher) {
     this.#names = names;
     this.#hasher = hasher;
   }
 
-  meet(peer: Peer, wanted: ReadonlySet<SelectorKind>): void {
+  meet(peer: UnixPeer, wanted: ReadonlySet<SelectorKind>): void {
     if (!wantsExecutable(wanted)) return;
     try {
       this.#assertSameExecutable(peer);
@@ -77,7 +84,7 @@ class ProcessAttestor implements Required<Attestor> {
     }
   }
 
-  async attest(peer: Peer, wanted: ReadonlySet<SelectorKind>): Promise<Workload> {
+  async attest(peer: UnixPeer, wanted: ReadonlySet<SelectorKind>): Promise<Workload> {
     const known = this.#accountsOf(peer);
     if (!wantsExecutable(wanted) && !wanted.has('systemd:unit')) return known;
     peer.assertSame();
@@ -91,7 +98,7 @@ class ProcessAttestor implements Required<Attestor> {
     }
   }
 
-  confirm(peer: Peer, workload: Workload): void {
+  confirm(peer: UnixPeer, workload: Workload): void {
     peer.assertSame();
     if (workload.facts['unix.path'] === undefined && workload.facts['unix.sha256'] === undefined) return;
     try {
@@ -106,7 +113,7 @@ class ProcessAttestor implements Required<Attestor> {
   }
 
   /** The ids and their names: once for each connection, and again when the names' files change. */
-  #accountsOf(peer: Peer): Workload {
+  #accountsOf(peer: UnixPeer): Workload {
     const users = this.#names.users();
     const groups = this.#names.groups();
     const known = this.#accounts.get(peer);
@@ -116,7 +123,7 @@ class ProcessAttestor implements Required<Attestor> {
     return workload;
   }
 
-  async #proveExecutable(peer: Peer, wanted: ReadonlySet<SelectorKind>): Promise<Proofs> {
+  async #proveExecutable(peer: UnixPeer, wanted: ReadonlySet<SelectorKind>): Promise<Proofs> {
     const kinds = EXECUTABLE_KINDS.filter((kind) => wanted.has(kind));
     const { proc } = peer;
     if (kinds.length === 0 || proc === undefined)
@@ -145,14 +152,14 @@ class ProcessAttestor implements Required<Attestor> {
     return 'sha256' in result ? { value: result.sha256 } : result;
   }
 
-  #assertSameExecutable(peer: Peer): void {
+  #assertSameExecutable(peer: UnixPeer): void {
     if (peer.proc === undefined) return;
     const executable = openExecutable(peer.proc);
     closeExecutable(executable);
     this.#assertIdentity(peer, executable);
   }
 
-  #assertIdentity(peer: Peer, executable: Executable | undefined): void {
+  #assertIdentity(peer: UnixPeer, executable: Executable | undefined): void {
     const identity = executable?.identity ?? '';
     const before = this.#executables.get(peer) ?? identity;
     this.#executables.set(peer, before);

@@ -5,7 +5,8 @@ import { decodeToken, formatToken } from './token-text.ts';
 
 export const command: Command = {
   summary: 'Ask the socket for a token and print it',
-  usage: '--aud AUDIENCE [--ttl SECONDS] [--principal-tags] [--decode | --json] [--socket PATH]',
+  usage:
+    '--aud AUDIENCE [--ttl SECONDS] [--principal-tags] [--verify URL] [--decode | --json] [--socket PATH]',
   details: 'The token goes to stdout and nothing else does, so TOKEN=$(mintmark token --aud X) works.',
   options: {
     aud: {
@@ -16,6 +17,11 @@ export const command: Command = {
     },
     ttl: { type: 'string', value: 'SECONDS', help: "Its life, within what the rule allows (the rule's own)" },
     'principal-tags': { type: 'boolean', help: 'Add the AWS principal tags of the rule' },
+    verify: {
+      type: 'string',
+      value: 'URL',
+      help: 'First verify it by what is published there, which may be another way to its issuer',
+    },
     decode: { type: 'boolean', help: 'Show header and claims as people read them instead of the token' },
     json: { type: 'boolean', help: 'Print {"token", "header", "claims"}' },
     socket: SOCKET_OPTION,
@@ -28,6 +34,8 @@ export const command: Command = {
     });
     if (answer.status !== 200) throw refusal(answer);
     const token = answer.body.toString('utf8');
+    const published = values.text('verify');
+    if (published !== undefined) await (await import('./verify.ts')).verifyToken(token, published);
     if (values.flag('json')) io.write(`${JSON.stringify({ token, ...decodeToken(token) }, null, 2)}\n`);
     else if (values.flag('decode')) io.write(formatToken(token, Date.now() / 1000));
     else io.write(`${token}\n`);

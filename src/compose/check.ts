@@ -3,21 +3,16 @@
 import { openNames } from '../attestors/names.ts';
 import { warnings as attestationWarnings } from '../attestors/warnings.ts';
 import type { Config, LoadedConfig } from '../config.ts';
-import { openAttestors } from './attestors.ts';
+import { provable } from './attestors.ts';
 import { policyOf } from './policy.ts';
 import { resolveTokenFiles } from './token-files.ts';
 
 /** Resolves to the warnings; throws ConfigError with what is wrong in rules and token files. */
 export async function checkRules(loaded: LoadedConfig): Promise<readonly string[]> {
-  const attestor = await openAttestors(loaded.config, { clock: { elapsed: () => 0 } });
-  try {
-    const names = openNames(() => 0);
-    const policy = await policyOf(loaded, attestor.kinds, names);
-    const { warnings } = resolveTokenFiles(loaded, () => policy, names, 0);
-    return [...ruleWarnings(loaded.config), ...warnings];
-  } finally {
-    await attestor.close();
-  }
+  const names = openNames(() => 0);
+  const policy = await policyOf(loaded, await provable(loaded.config.attestors), names);
+  const { warnings } = resolveTokenFiles(loaded, () => policy, names, 0);
+  return [...ruleWarnings(loaded.config), ...warnings];
 }
 
 /** Rules that promise more than attestation can hold. */

@@ -20,7 +20,8 @@ import { effectiveUid, tryLock } from '../net/kernel.ts';
 import { describeKey, generateKey } from '../signers/key-material.ts';
 import { type LiveRing, openLiveRing, STALE_AFTER_SECONDS } from '../signers/live-ring.ts';
 import { decodeRing, encodeRing } from '../signers/ring-bytes.ts';
-import { type StoreContext, stores } from '../stores/index.ts';
+import { type StoreContext, type StoreName, stores } from '../stores/index.ts';
+import type { KekSource } from '../stores/kek.ts';
 
 export type KeysParts = {
   readonly config: Config;
@@ -29,6 +30,7 @@ export type KeysParts = {
   readonly policy: () => Policy;
   /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
   readonly credentialsDirectory: string | undefined;
+  readonly kubernetes: StoreContext['kubernetes'];
   readonly warn: (message: string) => void;
   readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
   /** A ring took effect. */
@@ -83,6 +85,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
     ? SHARED_TICK_SECONDS
     : Math.min(TICK_MAX_SECONDS, config.keys.rotateEverySeconds / 10);
   const timer = setInterval(() => live.tick(), Math.max(period, 0.1) * 1000);
+  const unwatch = store.watch?.(RING_DOCUMENT, () => live.tick());
   return {
     live,
     store,
@@ -99,32 +102,26 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
     waiting: () => waiting(live, policy(), settings()),
     async close() {
       clearInterval(timer);
+      unwatch?.();
       await store.close();
     },
   };
 }
 
-async function openStore({ config, credentialsDirectory, warn }: KeysParts): Promise<KeyStore> {
-  const { store, encryption } = config.keys;
-  const context: StoreContext = { uid: effectiveUid(), lock: tryLock, warn };
-  if (store.name === 'memory') return (await stores.memory()).open();
-  const module = await stores.file();
-  const block = store.block as Parameters<typeof module.open>[0];
-  const inner = await module.open(block, context);
+async function openStore(parts: KeysParts): Promise<KeyStore> {
+  const { config, credentialsDirectory, warn, kubernetes } = parts;
+  const { name, block } = config.keys.store;
+  const context: StoreContext = { uid: effectiveUid(), lock: tryLock, warn, kubernetes };
+  const module = await stores[name as StoreName]();
+  const inner = await (module.open as OpenStore)(block, context);
+  if (name === 'memory') return inner;
   try {
     const [{ limitTime }, { sealStore }, { loadKek }] = await Promise.all([
       import('../stores/deadline.ts'),
       import('../stores/sealed.ts'),
       import('../stores/kek.ts'),
     ]);
-    const directory = typeof block === 'string' ? block : block.path;
-    const source =
-      encryption?.credential !== undefined
-        ? { credential: encryption.credential, directory: credentialsDirectory }
-        : encryption?.file !== undefined
-          ? { file: encryption.file }
-          : { generate: join(directory, 'kek') };
-    const kek = await loadKek(source, context);
+    const kek = await loadKek(kekSource(config.keys, credentialsDirectory), context);
     const sealed = limitTime(sealStore(inner, kek, config.issuer));
     kek.fill(0);
     return sealed;
@@ -132,6 +129,23 @@ async function openStore({ config, credentialsDirectory, warn }: KeysParts): Pro
     await inner.close();
     throw error;
   }
+}
+
+/** The block is what the plug-in's own schema made of it. */
+type OpenStore = (block: unknown, context: StoreContext) => Promise<KeyStore>;
+
+/** Only a file store, which nobody else uses, has its key made beside it. */
+function kekSource({ store, encryption }: Config['keys'], directory: string | undefined): KekSource {
+  if (encryption?.credential !== undefined) return { credential: encryption.credential, directory };
+  if (encryption?.file !== undefined) return { file: encryption.file };
+  if (store.name === 'file') {
+    const block = store.block as string | { readonly path: string };
+    return { generate: join(typeof block === 'string' ? block : block.path, 'kek') };
+  }
+  throw new IssuerError(
+    'server_error',
+    `keys.encryption must name the key-encryption key: in ${store.name} others keep their documents too, and none is made there`,
+  );
 }
 
 function ringSettings(config: Config, policy: Policy): RingSettings {

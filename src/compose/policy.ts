@@ -2,14 +2,14 @@
 import type { Names } from '../attestors/names.ts';
 import type { LoadedConfig } from '../config.ts';
 import { compilePolicy, type Policy } from '../core/policy.ts';
-import type { Facts, SelectorKind } from '../core/ports.ts';
+import type { Attestor, Facts } from '../core/ports.ts';
 import { type DoorName, doors } from '../doors/index.ts';
 import { idOf, resolveTokenFiles } from './token-files.ts';
 
 /** Throws ConfigError with every mistake in rules, token files and the names of groups. */
 export async function policyOf(
   loaded: LoadedConfig,
-  kinds: readonly SelectorKind[],
+  attestor: Pick<Attestor, 'kinds' | 'claimedKinds'>,
   names: Names,
 ): Promise<Policy> {
   const { config, reject } = loaded;
@@ -17,7 +17,8 @@ export async function policyOf(
   for (const [name, block] of Object.entries(config.doors))
     Object.assign(constants, await doorConstants(name as DoorName, block));
   const { issuer, rules, socket } = config;
-  const { policy, problems } = compilePolicy(rules, { issuer, constants, kinds });
+  const { kinds, claimedKinds = [] } = attestor;
+  const { policy, problems } = compilePolicy(rules, { issuer, constants, kinds, claimedKinds });
   const all = [...problems, ...resolveTokenFiles(loaded, () => policy, names, 0).problems];
   if (socket.group !== undefined && idOf(names.groups(), socket.group) === undefined)
     all.push({ path: 'socket.group', message: `there is no group ${socket.group}` });

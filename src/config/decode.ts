@@ -1,25 +1,26 @@
 /** Plain data → settings by the schema, with a problem for everything that does not fit. */
 import * as v from 'valibot';
 import { formatPath, type Path, type Problem, show } from './problems.ts';
-import { configSchema, type Decoded, type Rooms } from './schema.ts';
 import { strayKeys } from './shape.ts';
 
-export type Decoding = {
+export type Decoding<T> = {
   /** What could be decoded, key by key, so that the rest can be checked although one key is wrong. */
-  readonly decoded: Partial<Decoded>;
+  readonly decoded: Partial<T>;
   readonly problems: readonly Problem[];
 };
 
-export function decodeTree(tree: Readonly<Record<string, unknown>>, rooms: Rooms): Decoding {
-  const schema = configSchema(rooms);
+export function decodeTree<T>(
+  tree: Readonly<Record<string, unknown>>,
+  schema: v.GenericSchema & { readonly entries: Readonly<Record<string, v.GenericSchema>> },
+): Decoding<T> {
   const problems: Problem[] = [...strayKeys(schema, tree)];
   const decoded: Record<string, unknown> = {};
   for (const [key, entry] of Object.entries(schema.entries)) {
-    const result = v.safeParse(entry as v.GenericSchema, tree[key], { message: describeIssue });
+    const result = v.safeParse(entry, tree[key], { message: describeIssue });
     if (result.success) decoded[key] = result.output;
     else problems.push(...result.issues.flatMap((issue) => problemsOf(issue, [key])));
   }
-  return { decoded, problems };
+  return { decoded: decoded as Partial<T>, problems };
 }
 
 type Issue = v.BaseIssue<unknown>;

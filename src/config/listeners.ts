@@ -17,13 +17,13 @@ export const DEFAULT_SOCKET = '/run/mintmark/api.sock';
 export const DEFAULT_CACHE_SECONDS = 300;
 const DAY = 86_400;
 
-const socketMap = v.pipe(
+const socketMap = (defaultMode: string) => v.pipe(
   v.strictObject({
     path: withDefault(socketPath('Where workloads ask for tokens.', DEFAULT_SOCKET), DEFAULT_SOCKET),
     group: v.optional(account('The group that may connect.', 'workloads')),
     mode: withDefault(
       mode('Who may connect, as octal digits in quotes.', '0660', 0o666, 'may give read and write only'),
-      '0660',
+      defaultMode,
     ),
     strictPeer: withDefault(flag('Refuse to start on a kernel without SO_PEERPIDFD (before 6.5).'), false),
     maxConnections: withDefault(count('Open connections in all.', 1, 65_536), 1024),
@@ -36,17 +36,19 @@ const socketMap = v.pipe(
   v.description('The UNIX socket that workloads ask.'),
 );
 
-export const socketSchema = v.union(
-  [
-    socketMap,
-    v.pipe(
-      socketPath('The UNIX socket that workloads ask; short for { path: … }.', DEFAULT_SOCKET),
-      v.transform((path): v.InferInput<typeof socketMap> => ({ path })),
-      socketMap,
-    ),
-  ],
-  'must be a path or a map',
-);
+function socketUnion(defaultMode: string) {
+  const map = socketMap(defaultMode);
+  const short = v.pipe(
+    socketPath('The UNIX socket that workloads ask; short for { path: … }.', DEFAULT_SOCKET),
+    v.transform((path): v.InferInput<typeof map> => ({ path })),
+    map,
+  );
+  return v.union([map, short], 'must be a path or a map');
+}
+
+export const socketSchema = socketUnion('0660');
+/** In a pod the mount of the socket is the boundary, and its containers have any uid. */
+export const sidecarSocketSchema = socketUnion('0666');
 
 /** How the public listener is protected. `names`: what the certificate is made out to. */
 export type Tls =
@@ -116,6 +118,16 @@ export const publicSchema = v.pipe(
     tls: given ?? { kind: 'none' as const },
     cacheForSeconds: cacheFor,
   })),
+);
+
+/** TLS always: service account tokens come in here. */
+export const privateSchema = v.pipe(
+  v.strictObject({ listen: listenAddress('Where they come in.', '0.0.0.0:8443'), tls }),
+  v.check(
+    ({ tls: given }) => given.kind !== 'bootstrap' || given.names.length > 0,
+    'must name what sidecars reach it by: tls: { bootstrap: { names: [mintmark.mintmark.svc] } }',
+  ),
+  v.description('What sidecars and the Kubernetes API server ask: the doors authority and webhook.'),
 );
 
 export const statusSchema = v.union(

@@ -3,7 +3,7 @@
  * editor says about it (the JSON Schema is made of this too).
  */
 import * as v from 'valibot';
-import { adminSchema, DEFAULT_SOCKET, publicSchema, socketSchema, statusSchema } from './listeners.ts';
+import { adminSchema, DEFAULT_SOCKET, privateSchema, publicSchema, socketSchema, statusSchema } from './listeners.ts';
 import { attestorsSchema, doorsSchema, keysSchema, type PluginSchemas } from './plugins.ts';
 import { ruleSchema, tokenFileSchema } from './rules.ts';
 import { duration, notation, singleLine, withDefault } from './scalars.ts';
@@ -31,12 +31,12 @@ const issuer = notation({
   examples: ['https://id.example.com', 'https://id.example.com/acme'],
 });
 
-const host = v.pipe(
+export const hostSchema = v.pipe(
   singleLine("This machine's name, the fact {host}; default: its host name.", 253, 'web-1'),
   v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'may have only letters, digits and . _ -'),
 );
 
-const log = v.pipe(
+export const logSchema = v.pipe(
   v.strictObject({
     level: withDefault(
       v.pipe(
@@ -49,13 +49,21 @@ const log = v.pipe(
   v.description('The log.'),
 );
 
+export const stopWithinSchema = duration(
+  'How long calls in flight may take to end at a stop.',
+  '10s',
+  0,
+  600,
+);
+
 /** The schema of the whole file, with the blocks of these plug-ins. */
 export function configSchema(rooms: Rooms) {
   return v.strictObject({
     issuer,
-    host: v.optional(host),
+    host: v.optional(hostSchema),
     socket: withDefault(socketSchema, DEFAULT_SOCKET),
     public: v.optional(publicSchema),
+    private: v.optional(privateSchema),
     status: withDefault(statusSchema, { listen: '127.0.0.1:9464' }),
     admin: withDefault(adminSchema, {}),
     keys: keysSchema(rooms.stores),
@@ -69,11 +77,8 @@ export function configSchema(rooms: Rooms) {
       ),
       [],
     ),
-    log: withDefault(log, {}),
-    stopWithin: withDefault(
-      duration('How long calls in flight may take to end at a stop.', '10s', 0, 600),
-      '10s',
-    ),
+    log: withDefault(logSchema, {}),
+    stopWithin: withDefault(stopWithinSchema, '10s'),
   });
 }
 

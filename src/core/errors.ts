@@ -16,6 +16,7 @@ export const ERROR_SENTENCES = {
   method_not_allowed: 'This path does not take this method.',
   request_too_large: 'The request body is too large.',
   request_timeout: 'The request body did not arrive in time.',
+  too_many_requests: 'This caller asks too often.', // RFC 6585 section 4
   conflict: 'Somebody else made a change first, or this change is not allowed now.',
   key_not_ready: 'The signing key for this algorithm is published and does not sign yet.',
   temporarily_unavailable: 'The issuer cannot answer at the moment.',

@@ -7,6 +7,7 @@ import type {
   Attestor,
   Clock,
   Decision,
+  Explanation,
   IssuedToken,
   Peer,
   Recorder,
@@ -29,8 +30,6 @@ export type IssuerParts = {
   /** A new `jti`, never given twice. */
   readonly createTokenId: () => string;
 };
-
-export type Explanation = { readonly workload: Workload; readonly decision: Decision };
 
 export interface Issuer {
   readonly identifier: string;
@@ -58,7 +57,8 @@ export function createIssuer(parts: IssuerParts): Issuer {
     if (peer !== undefined) attestor.confirm(peer, workload);
     const issued: IssuedToken = { ...signed, claims, algorithm: decision.algorithm, rule: decision.rule };
     const attestSeconds = attestedAt - startedAt;
-    recorder.issued({ door, peer, issued, attestSeconds, totalSeconds: clock.elapsed() - startedAt });
+    const totalSeconds = clock.elapsed() - startedAt;
+    recorder.issued({ door, peer, workload, issued, attestSeconds, totalSeconds });
     return issued;
   }
 

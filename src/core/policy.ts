@@ -43,6 +43,8 @@ export type PolicyContext = {
   readonly constants: Facts;
   /** What the configured attestors can prove. */
   readonly kinds: readonly SelectorKind[];
+  /** Those among them that callers only claim. */
+  readonly claimedKinds?: readonly SelectorKind[];
 };
 
 export type PolicyProblem = { readonly path: string; readonly message: string };
@@ -102,6 +104,9 @@ function compileRule(rule: Rule, context: PolicyContext, report: Report): Compil
     if (!context.kinds.includes(kind))
       report(`match[${index}]`, `no attestor proves ${kind}; known: ${context.kinds.join(' ')}`);
   });
+  const { claimedKinds = [] } = context;
+  if (rule.match.length > 0 && rule.match.every((selector) => claimedKinds.includes(kindOf(selector))))
+    report('match', 'rests on nothing but what a sidecar says of its caller: name the pod too, as in k8s:sa:web');
   const parse = (key: string, text: string) => {
     const template = attempt(key, report, () => parseTemplate(text)) ?? { text, parts: [text] };
     reportUnknown(template, context, (message) => report(key, message));

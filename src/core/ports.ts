@@ -38,8 +38,20 @@ export interface UnixPeer {
   assertSame(): void;
 }
 
-/** A later door adds its own kind here (a bearer of a Kubernetes token, a TLS certificate …). */
-export type Peer = UnixPeer;
+/** Whoever holds a token that somebody else vouches for, such as a pod's projected service account token. */
+export type BearerPeer = {
+  readonly kind: 'bearer';
+  /** Secret: it is shown to the one who vouches for it, and to nobody else. */
+  readonly token: string;
+  /**
+   * What the bearer says of itself, for example `sidecar:unix-uid:1000`. Nobody proves
+   * it: it narrows what the bearer may have, and never widens it.
+   */
+  readonly claimed: readonly Selector[];
+};
+
+/** A later door adds its own kind here (a TLS certificate …). */
+export type Peer = UnixPeer | BearerPeer;
 
 /** `type:key:value`, for example `unix:uid:1000` (the SPIFFE community's form). */
 export type Selector = string;
@@ -58,20 +70,24 @@ export type Workload = {
   readonly unproven: Readonly<Record<SelectorKind, string>>;
 };
 
-export interface Attestor {
+export interface Attestor<P extends Peer = Peer> {
+  /** The peers that it knows something of; it is asked about no others. */
+  readonly peers: readonly P['kind'][];
   /** The selector kinds it can prove. */
   readonly kinds: readonly SelectorKind[];
+  /** Those among `kinds` that the caller only claims: a rule may not rest on them alone. */
+  readonly claimedKinds?: readonly SelectorKind[];
   /**
    * Proves what it can of the peer, at least the `wanted` kinds (costly ones,
    * such as a hash of the executable, only when wanted). Called for each request;
    * nothing of it is told to anyone before `confirm`.
    * Throws `peer_unproven` or `peer_changed`; `temporarily_unavailable` on a timeout.
    */
-  attest(peer: Peer, wanted: ReadonlySet<SelectorKind>): Promise<Workload>;
+  attest(peer: P, wanted: ReadonlySet<SelectorKind>): Promise<Workload>;
   /** At the accept, before a byte is read: remembers what must not change until the first request. Never throws. */
-  meet?(peer: Peer, wanted: ReadonlySet<SelectorKind>): void;
+  meet?(peer: P, wanted: ReadonlySet<SelectorKind>): void;
   /** Checks again just before the answer that the peer is still the one attested; throws `peer_changed`. */
-  confirm(peer: Peer, workload: Workload): void;
+  confirm(peer: P, workload: Workload): void;
   close(): Promise<void>;
 }
 
@@ -147,7 +163,24 @@ export type IssuedToken = SignedToken & {
   readonly claims: Claims;
   readonly algorithm: Algorithm;
   readonly rule: string;
+  /** It was handed out before, and is again since the authority does not answer. */
+  readonly isReused?: boolean;
 };
+
+/** What was attested of a caller, and what is decided of its request. */
+export type Explanation = { readonly workload: Workload; readonly decision: Decision };
+
+/** Who decides and signs for a sidecar. */
+export interface Authority {
+  /**
+   * A token for what the sidecar's own identity and these claimed selectors may have. Throws the
+   * refusal as it was given, `temporarily_unavailable` where nobody answers.
+   */
+  issueToken(claimed: readonly Selector[], request: TokenRequest): Promise<IssuedToken>;
+  /** What would be decided, and why. */
+  explain(claimed: readonly Selector[], request: TokenRequest): Promise<Explanation>;
+  close(): Promise<void>;
+}
 
 // ── keys ────────────────────────────────────────────────────────────────────
 
@@ -201,6 +234,12 @@ export interface KeyStore {
   write(name: string, bytes: Uint8Array, expected: StoreVersion | undefined): Promise<StoreVersion>;
   /** Others can write too, so it must be read again from time to time. */
   readonly shared: boolean;
+  /**
+   * Calls `onChange` soon after others changed the document, at times without a
+   * cause, and never for certain: reading again from time to time stays necessary.
+   * Returns what ends it; so does `close`.
+   */
+  watch?(name: string, onChange: () => void): () => void;
   close(): Promise<void>;
 }
 
@@ -210,6 +249,8 @@ export type Issuance = {
   readonly door: string;
   readonly peer: Peer | undefined;
   readonly issued: IssuedToken;
+  /** Whose it is, for peers that do not say it themselves. */
+  readonly workload?: Workload | undefined;
   readonly attestSeconds: number;
   readonly totalSeconds: number;
 };

@@ -9,7 +9,7 @@ import { type ErrorCode, IssuerError } from '../core/errors.ts';
 import type { Peer, Recorder } from '../core/ports.ts';
 
 /** The listener that a door's routes hang on. */
-export type Surface = 'workload' | 'public' | 'status' | 'admin';
+export type Surface = 'workload' | 'public' | 'private' | 'status' | 'admin';
 export type Method = 'GET' | 'POST';
 
 export type Route = {
@@ -50,6 +50,7 @@ export const ERROR_STATUS: Readonly<Record<ErrorCode, number>> = {
   request_too_large: 413,
   request_timeout: 408,
   conflict: 409,
+  too_many_requests: 429,
   key_not_ready: 503,
   temporarily_unavailable: 503,
   server_error: 500,
@@ -134,7 +135,7 @@ export function requirePeer(peerOf: FrameParts['peerOf'], context: Context): Pee
 
 /** Nobody is refused a token on the open listeners: what the internet tries there is no news, our own faults are. */
 function isWorthRecording(surface: Surface, code: ErrorCode): boolean {
-  return surface === 'workload' || surface === 'admin' || FAULTS.includes(code);
+  return surface === 'workload' || surface === 'admin' || surface === 'private' || FAULTS.includes(code);
 }
 
 const FAULTS: readonly ErrorCode[] = ['server_error', 'temporarily_unavailable'];

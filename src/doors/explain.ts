@@ -1,8 +1,8 @@
 /** Why a caller gets a token or not: for the caller itself, or for any process by way of the admin socket. */
 import { parseAudience } from '../core/audience.ts';
 import { IssuerError } from '../core/errors.ts';
-import type { Explanation, Issuer } from '../core/issuer.ts';
-import type { Peer } from '../core/ports.ts';
+import type { Issuer } from '../core/issuer.ts';
+import type { Explanation, UnixPeer } from '../core/ports.ts';
 import { readFields } from './body.ts';
 import { type Door, type FrameParts, type Route, requirePeer } from './door.ts';
 import { audience, bodyErrors, errorAnswer, jsonAnswer, jsonBody } from './openapi.ts';
@@ -21,7 +21,7 @@ export function openForSelf({ issuer, peerOf }: SelfParts): Door {
 export type AdminParts = {
   readonly issuer: Issuer;
   /** Pins a process by its number; throws `not_found`. */
-  readonly openPeer: (pid: number) => Peer & { close(): void };
+  readonly openPeer: (pid: number) => UnixPeer & { close(): void };
 };
 
 /** `POST /v1/explain {"aud", "pid"}` on the admin socket: everything. */

@@ -7,7 +7,7 @@ import * as v from 'valibot';
 import { parseAudience } from '../core/audience.ts';
 import { IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
-import type { ClaimSet, Facts, TokenRequest } from '../core/ports.ts';
+import type { ClaimSet, Facts, IssuedToken, TokenRequest } from '../core/ports.ts';
 import { readFields } from './body.ts';
 import { type Door, type FrameParts, requirePeer } from './door.ts';
 import { audience, audiences, bodyErrors, errorAnswer, jsonBody } from './openapi.ts';
@@ -48,7 +48,7 @@ export function open(block: FlyConfig, context: FlyContext): Door {
     const request = parseRequest(fields, block.audience, claims);
     http.state.audience = request.audience;
     const issued = await context.issuer.issueToken('fly', requirePeer(context.peerOf, http), request);
-    sendToken(http, issued.token);
+    sendToken(http, issued);
   }
   return {
     name: 'fly',
@@ -58,12 +58,13 @@ export function open(block: FlyConfig, context: FlyContext): Door {
 }
 
 /** Straight to the response: Koa's own way would look up what is known here. */
-function sendToken(http: Context, token: string): void {
+function sendToken(http: Context, { token, isReused }: IssuedToken): void {
   http.respond = false;
   http.res.writeHead(200, {
     'Content-Type': 'text/plain; charset=utf-8',
     'Cache-Control': 'no-store',
     'Content-Length': token.length,
+    ...(isReused === true ? { 'Mintmark-Token': 'reused' } : {}),
   });
   http.res.end(token, 'latin1');
 }

@@ -1,6 +1,6 @@
 /** The audit log: one line for every token issued or refused, at every log level, and never a token. */
 import type { ErrorCode } from '../core/errors.ts';
-import type { Peer, Recorder } from '../core/ports.ts';
+import type { Facts, Peer, Recorder, Workload } from '../core/ports.ts';
 import type { Log } from './log.ts';
 
 /** Enough of what a refused caller asked for; the rest of a flood is not worth keeping. */
@@ -16,7 +16,7 @@ const FAULTS: ReadonlySet<ErrorCode> = new Set(['server_error', 'temporarily_una
 export function auditRecorder(log: Log, onFault: (error: unknown) => void = () => undefined): Recorder {
   const audit = log.child({}, { level: 'info' });
   return {
-    issued({ door, peer, issued, attestSeconds, totalSeconds }) {
+    issued({ door, peer, workload, issued, attestSeconds, totalSeconds }) {
       const { claims, keyId, rule } = issued;
       const fields = {
         door,
@@ -27,7 +27,8 @@ export function auditRecorder(log: Log, onFault: (error: unknown) => void = () =
         exp: claims.exp,
         kid: keyId,
         alg: issued.algorithm,
-        peer: describePeer(peer),
+        peer: describePeer(peer, workload),
+        reused: issued.isReused,
         attestMicros: micros(attestSeconds),
         totalMicros: micros(totalSeconds),
       };
@@ -57,8 +58,11 @@ export function auditRecorder(log: Log, onFault: (error: unknown) => void = () =
   };
 }
 
-function describePeer(peer: Peer | undefined) {
-  return peer && { pid: peer.pid, uid: peer.uid, gid: peer.gid };
+function describePeer(peer: Peer | undefined, workload?: Workload) {
+  if (peer === undefined) return undefined;
+  if (peer.kind === 'unix') return { pid: peer.pid, uid: peer.uid, gid: peer.gid };
+  const facts: Facts = workload?.facts ?? {};
+  return { pod: facts['k8s.pod-name'], ns: facts['k8s.ns'], podUid: facts['k8s.pod-uid'] };
 }
 
 function micros(seconds: number): number {

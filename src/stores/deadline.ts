@@ -6,10 +6,12 @@ const TIMEOUT_SECONDS = 10;
 
 /** What is late fails with `temporarily_unavailable`; a write may still take effect after that. */
 export function limitTime(store: KeyStore, timeoutSeconds = TIMEOUT_SECONDS): KeyStore {
+  const watch = store.watch?.bind(store);
   return {
     read: (name) => withinTime(store.read(name), timeoutSeconds),
     write: (name, bytes, expected) => withinTime(store.write(name, bytes, expected), timeoutSeconds),
     shared: store.shared,
+    ...(watch && { watch }),
     close: () => store.close(),
   };
 }

@@ -2,6 +2,7 @@
  * The table of key stores: one line for each, loaded only where the
  * configuration names it (`keys.store`).
  */
+import type { KubeConfig } from '@kubernetes/client-node';
 
 /** What compose.ts hands to a store. */
 export type StoreContext = {
@@ -11,11 +12,14 @@ export type StoreContext = {
   lock(fd: number): boolean;
   /** One line for the operator. */
   warn(message: string): void;
+  /** How the Kubernetes API is reached; throws where it is not known. */
+  kubernetes(): Promise<KubeConfig>;
 };
 
 export const stores = {
   memory: () => import('./memory.ts'),
   file: () => import('./file.ts'),
+  'kubernetes-secret': () => import('./kubernetes-secret.ts'),
 } as const;
 
 export type StoreName = keyof typeof stores;

@@ -45,8 +45,10 @@ export function sealStore(inner: KeyStore, kek: Buffer, context: string): KeySto
   const key = createSecretKey(kek);
   const kekId = createHmac('sha256', key).update('mintmark kek id').digest().subarray(0, KEK_ID_BYTES);
   const headerOf = (name: string) => encodeHeader(kekId, context, name);
+  const watch = inner.watch?.bind(inner);
   return {
     shared: inner.shared,
+    ...(watch && { watch }),
     async read(name) {
       const found = await inner.read(name);
       return (

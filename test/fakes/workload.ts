@@ -37,6 +37,7 @@ export const WEB = workloadOf(
 
 export function fixedAttestor(workload: Workload = WEB): Attestor {
   return {
+    peers: ['unix'],
     kinds: KINDS,
     attest: async () => workload,
     confirm: () => undefined,

@@ -16,6 +16,9 @@ export function storeContext(): StoreContext & { readonly warnings: string[] } {
     uid: process.geteuid!(),
     lock: (fd) => flock(fd, LOCK_EX | LOCK_NB) === 0,
     warn: (message) => warnings.push(message),
+    kubernetes: async () => {
+      throw new Error('no cluster here');
+    },
     warnings,
   };
 }

@@ -1,0 +1,126 @@
+{{/* mintmark.yaml of a replica of the authority. */}}
+{{- define "mintmark.authorityConfig" -}}
+{{- $privateTls := include "mintmark.privateTlsSecret" . -}}
+issuer: {{ .Values.issuer | quote }}
+host: {{ include "mintmark.fullname" . }}
+socket: { path: /run/mintmark/api.sock }
+admin: { path: /run/mintmark/admin.sock }
+public:
+  listen: "{{ .Values.listenAddress }}:8080"
+  cacheFor: {{ .Values.public.cacheFor }}
+  {{- if .Values.public.tlsSecret }}
+  tls: { certificate: /etc/mintmark-public-tls/tls.crt, key: /etc/mintmark-public-tls/tls.key }
+  {{- end }}
+private:
+  listen: "{{ .Values.listenAddress }}:8443"
+  {{- if $privateTls }}
+  tls: { certificate: /etc/mintmark-tls/tls.crt, key: /etc/mintmark-tls/tls.key }
+  {{- else }}
+  tls: { bootstrap: { names: {{ include "mintmark.privateNames" . }} } }
+  {{- end }}
+status: { listen: "{{ .Values.listenAddress }}:9464" }
+keys:
+  store:
+    kubernetes-secret: { namespace: {{ .Release.Namespace }}, name: {{ include "mintmark.keysSecret" . }} }
+  encryption: { file: /etc/mintmark-kek/kek }
+  rotateEvery: {{ .Values.keys.rotateEvery }}
+  publishAtLeast: {{ .Values.keys.publishAtLeast }}
+attestors:
+  kubernetes: {{ merge (dict "audience" .Values.audience) .Values.attestor | toJson }}
+doors:
+  authority: {}
+  {{- if .Values.webhook.enabled }}
+  webhook: {{ include "mintmark.webhookDoor" . }}
+  {{- end }}
+rules: {{ include "mintmark.rules" . }}
+log: {{ toJson .Values.log }}
+stopWithin: {{ .Values.stopWithin }}
+{{- end -}}
+
+{{/*
+What pods are given: the settings of `sidecar`, and what the chart knows. The authority
+keeps the CA bundle of the configuration that it is told of; else that is cert-manager's,
+or whoever's made the certificate.
+*/}}
+{{- define "mintmark.webhookDoor" -}}
+{{- $url := printf "https://%s.%s.svc:%d" (include "mintmark.fullname" .) .Release.Namespace (int .Values.private.port) -}}
+{{- $image := default (include "mintmark.image" .) .Values.sidecar.image -}}
+{{- $door := dict "url" $url "audience" .Values.audience "image" $image -}}
+{{- if include "mintmark.privateTlsSecret" . -}}
+{{- $_ := set $door "caFile" "/etc/mintmark-tls/ca.crt" -}}
+{{- end -}}
+{{- if not .Values.private.certManager.enabled -}}
+{{- $_ := set $door "configuration" (include "mintmark.fullname" .) -}}
+{{- end -}}
+{{ merge $door .Values.sidecar | toJson }}
+{{- end -}}
+
+{{- define "mintmark.rules" -}}
+{{- $rules := .Values.rules -}}
+{{- if include "mintmark.testsEnabled" . -}}
+{{- $match := list (printf "k8s:ns:%s" (include "mintmark.testNamespace" .)) "k8s:sa:mintmark-test" -}}
+{{- $rules = append $rules (dict "name" "helm test" "match" $match "subject" "helm-test" "audiences" (list "mintmark-helm-test")) -}}
+{{- end -}}
+{{ $rules | toJson }}
+{{- end -}}
+
+{{/* mintmark.yaml beside a workload that needs no authority. */}}
+{{- define "mintmark.standaloneConfig" -}}
+issuer: {{ .Values.issuer | quote }}
+host: {{ include "mintmark.fullname" . }}
+# The mount is the boundary; which container asks is told by its user.
+socket: { path: /run/mintmark/api.sock, mode: "0666" }
+# Not beside the socket, which workloads mount.
+admin: { path: /var/lib/mintmark/keys/admin.sock }
+public:
+  listen: "{{ .Values.listenAddress }}:8080"
+  cacheFor: {{ .Values.public.cacheFor }}
+  {{- if .Values.public.tlsSecret }}
+  tls: { certificate: /etc/mintmark-public-tls/tls.crt, key: /etc/mintmark-public-tls/tls.key }
+  {{- end }}
+status: { listen: "{{ .Values.listenAddress }}:9464" }
+keys:
+  store: { file: /var/lib/mintmark/keys }
+  encryption: { file: /etc/mintmark-kek/kek }
+  rotateEvery: {{ .Values.keys.rotateEvery }}
+  publishAtLeast: {{ .Values.keys.publishAtLeast }}
+rules: {{ toJson .Values.rules }}
+tokens: {{ toJson .Values.standalone.tokens }}
+log: {{ toJson .Values.log }}
+stopWithin: {{ .Values.stopWithin }}
+{{- end -}}
+
+{{- define "mintmark.config" -}}
+{{- $config := include (printf "mintmark.%sConfig" .Values.mode) . | fromYaml -}}
+{{- with $config.Error }}{{ fail (printf "mintmark.yaml: %s" .) }}{{ end -}}
+{{ mergeOverwrite $config (deepCopy .Values.extra.settings) | toYaml }}
+{{- end -}}
+
+{{/* What both kinds of pod run the program with. */}}
+{{- define "mintmark.configMounts" -}}
+- { name: config, mountPath: /etc/mintmark, readOnly: true }
+- { name: kek, mountPath: /etc/mintmark-kek, readOnly: true }
+{{- if .Values.public.tlsSecret }}
+- { name: public-tls, mountPath: /etc/mintmark-public-tls, readOnly: true }
+{{- end }}
+{{- with .Values.extra.volumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "mintmark.configVolumes" -}}
+- name: config
+  configMap: { name: {{ include "mintmark.fullname" . }} }
+- name: kek
+  secret:
+    secretName: {{ include "mintmark.kekSecret" . }}
+    defaultMode: 0400
+    items: [{ key: {{ if .Values.existingKek.name }}{{ .Values.existingKek.key }}{{ else }}kek{{ end }}, path: kek }]
+{{- with .Values.public.tlsSecret }}
+- name: public-tls
+  secret: { secretName: {{ . }}, defaultMode: 0400 }
+{{- end }}
+{{- with .Values.extra.volumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,97 @@
+/** The pods that run now and the namespaces they are in, followed by watches; what these lack is read. */
+import { type CoreV1Api, type KubeConfig, makeInformer, type V1Namespace, type V1Pod } from '@kubernetes/client-node';
+import { apiFault } from './kubernetes-faults.ts';
+
+export type PodSource = {
+  /** Undefined where there is none. Throws `temporarily_unavailable`. */
+  pod(namespace: string, name: string, uid: string): Promise<V1Pod | undefined>;
+  namespaceUid(name: string): Promise<string | undefined>;
+  close(): Promise<void>;
+};
+
+type Watched<T> = { get(name: string, namespace?: string): T | undefined; stop(): Promise<void> };
+
+const RESTART_MS = 2_000;
+
+export function watchPods(config: KubeConfig, api: CoreV1Api, warn: (message: string) => void): PodSource {
+  const pods = follow<V1Pod>(
+    makeInformer(config, '/api/v1/pods', () => api.listPodForAllNamespaces()),
+    (error) => warn(apiFault(error, { verb: 'watch', resource: 'pods' }).detail),
+  );
+  const namespaces = follow<V1Namespace>(
+    makeInformer(config, '/api/v1/namespaces', () => api.listNamespace()),
+    (error) => warn(apiFault(error, { verb: 'watch', resource: 'namespaces' }).detail),
+  );
+  return {
+    async pod(namespace, name, uid) {
+      const known = pods.get(name, namespace);
+      if (known?.metadata?.uid === uid) return known;
+      // The watch may be behind: a pod asks as soon as it starts.
+      const call = { verb: 'get', resource: 'pods', namespace };
+      return unlessAbsent(api.readNamespacedPod({ name, namespace }), call);
+    },
+    async namespaceUid(name) {
+      const found =
+        namespaces.get(name) ??
+        (await unlessAbsent(api.readNamespace({ name }), { verb: 'get', resource: 'namespaces' }));
+      return found?.metadata?.uid;
+    },
+    async close() {
+      await Promise.all([pods.stop(), namespaces.stop()]);
+    },
+  };
+}
+
+async function unlessAbsent<T>(call: Promise<T>, described: Parameters<typeof apiFault>[1]): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if ((error as { readonly code?: unknown }).code === 404) return undefined;
+    throw apiFault(error, described);
+  }
+}
+
+type Informer<T extends object> = ReturnType<typeof makeInformer> & { get(name: string, namespace?: string): T | undefined };
+
+/** Starts it again whenever it ends; the first of a row of faults is told. */
+function follow<T extends V1Pod | V1Namespace>(informer: object, tell: (error: unknown) => void): Watched<T> {
+  const watched = informer as Informer<T>;
+  let timer: NodeJS.Timeout | undefined;
+  let isTold = false;
+  let isStopped = false;
+  watched.on('change', (object) => {
+    isTold = false;
+    slim(object as T);
+  });
+  const restart = (error: unknown) => {
+    if (isStopped) return;
+    if (!isTold) tell(error);
+    isTold = true;
+    clearTimeout(timer);
+    timer = setTimeout(() => watched.start().catch(restart), RESTART_MS);
+  };
+  watched.on('error', restart);
+  watched.start().catch(restart);
+  return {
+    get: (name, namespace) => watched.get(name, namespace) as T | undefined,
+    stop() {
+      isStopped = true;
+      clearTimeout(timer);
+      return watched.stop();
+    },
+  };
+}
+
+/** The library keeps what it is given: what nobody asks for is dropped from it. */
+function slim(object: V1Pod | V1Namespace): void {
+  if (object.metadata) delete object.metadata.managedFields;
+  const { spec } = object as V1Pod;
+  if (spec === undefined || !('containers' in spec)) return;
+  for (const container of [...spec.containers, ...(spec.initContainers ?? [])]) {
+    delete container.env;
+    delete container.volumeMounts;
+    delete container.resources;
+  }
+  delete spec.volumes;
+  delete spec.affinity;
+}

@@ -1,0 +1,156 @@
+/**
+ * A pod, by the word of the Kubernetes API: whoever holds its bound token is the pod,
+ * as long as that very pod (by uid) is there, is not being deleted, and has the same
+ * service account. Names and labels are read of the live pod, never of the request.
+ */
+import type { V1Pod } from '@kubernetes/client-node';
+import * as v from 'valibot';
+import { IssuerError } from '../core/errors.ts';
+import type { Attestor, BearerPeer, Selector, SelectorKind, Workload } from '../core/ports.ts';
+import type { AttestorContext } from './index.ts';
+import { imagesOf } from './kubernetes-images.ts';
+import { type PodSource, watchPods } from './kubernetes-pods.ts';
+import { createLimiter } from './rate-limit.ts';
+import { createReviewer, type ReviewedPod } from './token-review.ts';
+
+const keys = (description: string) =>
+  v.optional(
+    v.pipe(
+      v.array(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,316}$/, 'must be the key of a label'))),
+      v.description(description),
+    ),
+    [],
+  );
+
+export const config = v.strictObject({
+  audience: v.optional(
+    v.pipe(v.string(), v.minLength(1), v.maxLength(255), v.description('The audience of the sidecars’ own tokens')),
+    'mintmark',
+  ),
+  labels: keys('Labels of pods that rules may name; whoever may edit a pod sets them'),
+  annotations: keys('Annotations of pods that rules may name'),
+  requestsPerSecond: v.optional(
+    v.pipe(v.number(), v.minValue(0.1), v.maxValue(10_000), v.description('Of one pod, in the long run')),
+    20,
+  ),
+  burst: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.description('Of one pod, at once')), 100),
+});
+
+const PROVEN = [
+  'k8s:ns',
+  'k8s:ns-uid',
+  'k8s:sa',
+  'k8s:sa-uid',
+  'k8s:pod-name',
+  'k8s:pod-uid',
+  'k8s:pod-label',
+  'k8s:pod-annotation',
+  'k8s:node',
+  'k8s:image',
+  'k8s:image-digest',
+] as const;
+export const claimedKinds = ['sidecar:unix-uid', 'sidecar:unix-gid', 'sidecar:unix-path', 'sidecar:unix-sha256'] as const;
+
+export const kinds = [...PROVEN, ...claimedKinds] as const;
+
+/** The API takes a token back within seconds of its pod's end; a yes is not kept longer. */
+const KEEP_SECONDS = 10;
+
+export async function open(
+  block: v.InferOutput<typeof config>,
+  { clock, kubernetes, warn }: AttestorContext,
+): Promise<Attestor<BearerPeer>> {
+  const [kube, { AuthenticationV1Api, CoreV1Api }] = await Promise.all([
+    kubernetes(),
+    import('@kubernetes/client-node'),
+  ]);
+  const elapsed = () => clock.elapsed();
+  const { audience, requestsPerSecond, burst } = block;
+  const api = kube.makeApiClient(AuthenticationV1Api);
+  const limit = createLimiter({ perSecond: requestsPerSecond, burst, elapsed });
+  const review = createReviewer({ api, audience, keepSeconds: KEEP_SECONDS, elapsed });
+  return createAttestor(block, review, watchPods(kube, kube.makeApiClient(CoreV1Api), warn), limit);
+}
+
+export type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations'>;
+
+/** Shape: Attestor of core/ports.ts. */
+export function createAttestor(
+  settings: PodSettings,
+  review: (token: string) => Promise<ReviewedPod>,
+  source: PodSource,
+  limit: (podUid: string) => void,
+): Attestor<BearerPeer> {
+  return {
+    peers: ['bearer'],
+    kinds,
+    claimedKinds,
+    async attest({ token, claimed }) {
+      const reviewed = await review(token);
+      limit(reviewed.podUid);
+      const { namespace, podName, podUid } = reviewed;
+      const [pod, namespaceUid] = await Promise.all([
+        source.pod(namespace, podName, podUid),
+        source.namespaceUid(namespace),
+      ]);
+      return describePod(settings, reviewed, assertLive(pod, reviewed), namespaceUid, claimed);
+    },
+    // A token names one pod for ever, and was asked about for this very request.
+    confirm: () => undefined,
+    close: () => source.close(),
+  };
+}
+
+/** Throws `peer_unproven` unless it is the pod that the token was made for, and still in use. */
+export function assertLive(pod: V1Pod | undefined, { podUid, serviceAccount }: ReviewedPod): V1Pod {
+  const refuse = (reason: string) => new IssuerError('peer_unproven', reason, { shown: { reason } });
+  if (pod?.metadata?.uid !== podUid) throw refuse('the pod of the token is gone');
+  if (pod.metadata.deletionTimestamp !== undefined) throw refuse('the pod of the token is being deleted');
+  if ((pod.spec?.serviceAccountName ?? 'default') !== serviceAccount)
+    throw refuse('the pod has another service account than the token');
+  const phase = pod.status?.phase;
+  if (phase === 'Succeeded' || phase === 'Failed') throw refuse(`the pod of the token has ended (${phase})`);
+  return pod;
+}
+
+export function describePod(
+  { labels, annotations }: PodSettings,
+  reviewed: ReviewedPod,
+  pod: V1Pod,
+  namespaceUid: string | undefined,
+  claimed: readonly Selector[],
+): Workload {
+  const images = imagesOf(pod);
+  const values: readonly (readonly [SelectorKind, string | undefined])[] = [
+    ['k8s:ns', reviewed.namespace],
+    ['k8s:ns-uid', namespaceUid],
+    ['k8s:sa', reviewed.serviceAccount],
+    ['k8s:sa-uid', reviewed.serviceAccountUid],
+    ['k8s:pod-name', reviewed.podName],
+    ['k8s:pod-uid', reviewed.podUid],
+    ['k8s:node', pod.spec?.nodeName],
+    ['k8s:image', images.image],
+    ['k8s:image-digest', images.digest],
+    ...claimed.map((selector) => claimOf(selector)),
+  ];
+  const proven = values.filter((entry): entry is readonly [SelectorKind, string] => entry[1] !== undefined);
+  return {
+    facts: Object.fromEntries(proven.map(([kind, value]) => [kind.replace(':', '.'), value])),
+    selectors: new Set([
+      ...proven.map(([kind, value]) => `${kind}:${value}`),
+      ...keyed('k8s:pod-label', labels, pod.metadata?.labels),
+      ...keyed('k8s:pod-annotation', annotations, pod.metadata?.annotations),
+    ]),
+    unproven: images.unproven,
+  };
+}
+
+/** Claims of a kind that is not known are left out. */
+function claimOf(selector: Selector): readonly [SelectorKind, string | undefined] {
+  const kind = claimedKinds.find((known) => selector.startsWith(`${known}:`));
+  return kind === undefined ? ['', undefined] : [kind, selector.slice(kind.length + 1)];
+}
+
+function keyed(kind: SelectorKind, keys: readonly string[], map: Readonly<Record<string, string>> = {}): Selector[] {
+  return keys.filter((key) => Object.hasOwn(map, key)).map((key) => `${kind}:${key}:${map[key]}`);
+}

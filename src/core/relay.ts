@@ -1,0 +1,135 @@
+/**
+ * The issuer of a sidecar: it attests who is calling, and an authority decides and
+ * signs. While the authority does not answer, the last token of the same caller and
+ * request is handed out again for as long as it has enough life left.
+ */
+import { IssuerError } from './errors.ts';
+import type { Issuer } from './issuer.ts';
+import type {
+  Attestor,
+  Authority,
+  Clock,
+  IssuedToken,
+  Peer,
+  Recorder,
+  Selector,
+  SelectorKind,
+  TokenRequest,
+  Workload,
+} from './ports.ts';
+
+export type RelayParts = {
+  readonly attestor: Attestor;
+  readonly authority: Authority;
+  readonly recorder: Recorder;
+  readonly clock: Clock;
+  /** The local facts that the authority is told of: kind → the kind under which it knows the claim. */
+  readonly claims: Readonly<Record<SelectorKind, SelectorKind>>;
+  readonly reuse: ReuseSettings;
+};
+
+export type ReuseSettings = {
+  /** A token with less life left is not handed out again; undefined: none ever is. */
+  readonly floorSeconds: number | undefined;
+  /** Audiences that take each token once. */
+  readonly singleUse: readonly string[];
+};
+
+/** After the authority did not answer it is left alone for so long by those who have a token still. */
+const PAUSE_SECONDS = 2;
+const REMEMBERED_MAX = 1000;
+
+export function createRelay(parts: RelayParts): Issuer {
+  const { attestor, authority, recorder, clock } = parts;
+  const wanted = new Set(Object.keys(parts.claims));
+  const remembered = new Remembered(parts.reuse, clock);
+  let restsUntil = Number.NEGATIVE_INFINITY;
+
+  async function obtain(claimed: readonly Selector[], request: TokenRequest): Promise<IssuedToken> {
+    const key = JSON.stringify([claimed, request]);
+    const old = remembered.find(key);
+    if (old !== undefined && clock.elapsed() < restsUntil) return old;
+    try {
+      const issued = await authority.issueToken(claimed, request);
+      remembered.keep(key, issued);
+      restsUntil = Number.NEGATIVE_INFINITY;
+      return issued;
+    } catch (error) {
+      if (!(error instanceof IssuerError) || error.code !== 'temporarily_unavailable') throw error;
+      restsUntil = clock.elapsed() + PAUSE_SECONDS;
+      const left = remembered.find(key);
+      if (left === undefined) throw error;
+      return left;
+    }
+  }
+
+  async function issue(door: string, peer: Peer | undefined, workload: Workload, request: TokenRequest) {
+    const startedAt = clock.elapsed();
+    const issued = await obtain(claimsOf(workload, parts.claims), request);
+    if (peer !== undefined) attestor.confirm(peer, workload);
+    const totalSeconds = clock.elapsed() - startedAt;
+    recorder.issued({ door, peer, workload, issued, attestSeconds: 0, totalSeconds });
+    return issued;
+  }
+
+  return {
+    identifier: '',
+    async issueToken(door, peer, request) {
+      return issue(door, peer, await attestor.attest(peer, wanted), request);
+    },
+    issueTokenFor: (door, workload, request) => issue(door, undefined, workload, request),
+    async explain(peer, request) {
+      const workload = await attestor.attest(peer, wanted);
+      const explanation = await authority.explain(claimsOf(workload, parts.claims), request);
+      attestor.confirm(peer, workload);
+      return explanation;
+    },
+  };
+}
+
+/** `unix:uid:1000` → `sidecar:unix-uid:1000`, in a fixed order. */
+function claimsOf({ selectors }: Workload, claims: RelayParts['claims']): readonly Selector[] {
+  return Object.entries(claims).flatMap(([kind, claim]) =>
+    [...selectors]
+      .filter((selector) => selector.startsWith(`${kind}:`))
+      .map((selector) => `${claim}${selector.slice(kind.length)}`)
+      .sort(),
+  );
+}
+
+type Kept = { readonly issued: IssuedToken; readonly keptAt: number; readonly lifeSeconds: number };
+
+/** The last token of each caller and request. */
+class Remembered {
+  readonly #kept = new Map<string, Kept>();
+  readonly #settings: ReuseSettings;
+  readonly #clock: Clock;
+
+  constructor(settings: ReuseSettings, clock: Clock) {
+    this.#settings = settings;
+    this.#clock = clock;
+  }
+
+  keep(key: string, issued: IssuedToken): void {
+    const { floorSeconds, singleUse } = this.#settings;
+    if (floorSeconds === undefined || [issued.claims.aud].flat().some((aud) => singleUse.includes(aud)))
+      return;
+    this.#kept.delete(key); // so that it becomes the youngest
+    const lifeSeconds = issued.claims.exp - this.#clock.now();
+    this.#kept.set(key, { issued, keptAt: this.#clock.elapsed(), lifeSeconds });
+    const [oldest] = this.#kept.keys();
+    if (this.#kept.size > REMEMBERED_MAX && oldest !== undefined) this.#kept.delete(oldest);
+  }
+
+  /** By both clocks, since the wall clock may have jumped back. */
+  find(key: string): IssuedToken | undefined {
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return undefined;
+    const { issued, keptAt, lifeSeconds } = kept;
+    const byElapsed = lifeSeconds - (this.#clock.elapsed() - keptAt);
+    const left = Math.min(issued.claims.exp - this.#clock.now(), byElapsed);
+    if (left >= (this.#settings.floorSeconds ?? Number.POSITIVE_INFINITY)) return { ...issued, isReused: true };
+    this.#kept.delete(key);
+    return undefined;
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * The door for sidecars: a pod's own token says whose the request is, what the sidecar
+ * attested of its caller may narrow it, and the answer is a signed token. JSON both ways.
+ */
+import type { Context } from 'koa';
+import * as v from 'valibot';
+import { parseAudience } from '../core/audience.ts';
+import { type ErrorCode, IssuerError } from '../core/errors.ts';
+import type { Issuer } from '../core/issuer.ts';
+import type { BearerPeer, TokenRequest } from '../core/ports.ts';
+import { readFields } from './body.ts';
+import { type Door, ERROR_STATUS, type Route } from './door.ts';
+import { bodyErrors, errorAnswer, jsonBody } from './openapi.ts';
+
+export const config = v.strictObject({});
+
+export type AuthorityContext = { readonly issuer: Issuer };
+
+const FIELDS = ['claimed', 'audience', 'ttl', 'aws_principal_tags', 'rule'];
+const CLAIMED_MAX = 32;
+const TOKEN_MAX_LENGTH = 16 * 1024;
+
+/** A bearer that proves nothing is unauthorized (RFC 6750 section 3.1). */
+const errorStatus: Readonly<Record<ErrorCode, number>> = { ...ERROR_STATUS, peer_unproven: 401, peer_changed: 401 };
+
+export function constants(): Readonly<Record<string, string>> {
+  return {};
+}
+
+export function open(_block: v.InferOutput<typeof config>, { issuer }: AuthorityContext): Door {
+  const tokens = route('/v1/sidecar/tokens', 'createSidecarToken', async (http) => {
+    const { peer, request } = await parse(http);
+    const { token, keyId, algorithm, rule } = await issuer.issueToken('authority', peer, request);
+    return { token, key_id: keyId, algorithm, rule };
+  });
+  const explain = route('/v1/sidecar/explain', 'explainSidecarToken', async (http) => {
+    const { peer, request } = await parse(http);
+    const { workload, decision } = await issuer.explain(peer, request);
+    const shown = decision.allowed ? decision : { ...decision, nearest: decision.shown };
+    return { workload: { ...workload, selectors: [...workload.selectors] }, decision: shown };
+  });
+  return { name: 'authority', surface: 'private', routes: [tokens, explain], errorStatus };
+}
+
+function route(path: string, operationId: string, answer: (http: Context) => Promise<object>): Route {
+  return {
+    method: 'POST',
+    path,
+    operation: operationOf(operationId),
+    async handle(http) {
+      http.set('Cache-Control', 'no-store');
+      http.body = await answer(http);
+    },
+  };
+}
+
+async function parse(http: Context): Promise<{ readonly peer: BearerPeer; readonly request: TokenRequest }> {
+  const token = bearerOf(http.get('Authorization'));
+  const fields = v.safeParse(Fields, await readFields(http.req, FIELDS));
+  if (!fields.success)
+    throw new IssuerError('invalid_request', 'a field is of the wrong form', {
+      shown: { reason: fields.issues.map(({ path, message }) => `${path?.[0]?.key}: ${message}`).join('; ') },
+    });
+  const { claimed, audience, ttl, aws_principal_tags: principalTags, rule } = fields.output;
+  const request = { audience: parseAudience(audience), ttlSeconds: ttl, principalTags, rule };
+  http.state.audience = request.audience;
+  return { peer: { kind: 'bearer', token, claimed }, request };
+}
+
+const Fields = v.object({
+  claimed: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.string(), v.regex(/^sidecar:[a-z-]+:[\x20-\x7e]{1,255}$/, 'is no claim of a sidecar'))),
+      v.maxLength(CLAIMED_MAX),
+    ),
+    [],
+  ),
+  audience: v.unknown(),
+  ttl: v.optional(v.pipe(v.number(), v.integer())),
+  aws_principal_tags: v.optional(v.boolean()),
+  rule: v.optional(v.string()),
+});
+
+/** RFC 6750 section 2.1. Throws `peer_unproven`. */
+function bearerOf(header: string): string {
+  const [, token] = /^Bearer +([\w.~+/-]+=*)$/i.exec(header) ?? [];
+  if (token !== undefined && token.length <= TOKEN_MAX_LENGTH) return token;
+  throw new IssuerError('peer_unproven', 'no bearer token', {
+    shown: { reason: 'the header Authorization must bear the service account token of a pod' },
+  });
+}
+
+function operationOf(operationId: string) {
+  const properties = {
+    claimed: { type: 'array', maxItems: CLAIMED_MAX, items: { type: 'string', pattern: '^sidecar:[a-z-]+:.+$' } },
+    audience: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] },
+    ttl: { type: 'integer' },
+    aws_principal_tags: { type: 'boolean' },
+    rule: { type: 'string' },
+  };
+  return {
+    operationId,
+    security: [{ bearer: [] }],
+    requestBody: jsonBody(properties, ['audience']),
+    responses: {
+      200: { description: 'What was signed, or would be', content: { 'application/json': { schema: { type: 'object' } } } },
+      ...bodyErrors,
+      401: errorAnswer('The token proves no running pod'),
+      403: errorAnswer('The pod may not have this token; the answer says what kept it'),
+      429: errorAnswer('The pod asks too often'),
+      503: errorAnswer('The Kubernetes API or the key store does not answer'),
+    },
+  };
+}

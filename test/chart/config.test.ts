@@ -1,0 +1,136 @@
+/** The mintmark.yaml that the chart makes is one that the program takes. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parse, stringify } from 'yaml';
+import { attestors } from '../../src/attestors/index.ts';
+import { fullSchema } from '../../src/config.ts';
+import { doors } from '../../src/doors/index.ts';
+import { stores } from '../../src/stores/index.ts';
+import { isMissing } from '../stores/requires.ts';
+import {
+  find,
+  hasHelm,
+  type Manifest,
+  NO_HELM,
+  type Output,
+  ROOT,
+  render,
+  run,
+  scenarios,
+  valuesOf,
+} from './helm.ts';
+
+type Settings = Record<string, unknown>;
+
+for (const scenario of scenarios)
+  test(`${scenario}: mintmark check takes the configuration`, async (t) => {
+    if (isMissing(t, hasHelm, NO_HELM)) return;
+    const { settings, unknown } = await knownPart(configOf(await render(...valuesOf(scenario))));
+    if (unknown.length > 0) t.diagnostic(`the program does not know yet: ${unknown.join(', ')}`);
+    const { code, stdout, stderr } = await check(t, settings);
+    assert.equal(code, 0, stderr);
+    assert.match(JSON.parse(stdout).issuer, /^https:\/\/id\.example\.com/);
+  });
+
+test('values become settings', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const authority = configOf(await render(...valuesOf('authority')));
+  assert.deepEqual(authority.private, {
+    listen: '0.0.0.0:8443',
+    tls: { bootstrap: { names: ['mintmark.identity.svc', 'mintmark.identity.svc.cluster.local'] } },
+  });
+  assert.deepEqual((authority.keys as Settings).store, {
+    'kubernetes-secret': { namespace: 'identity', name: 'mintmark-keys' },
+  });
+  assert.deepEqual(
+    (authority.rules as Settings[]).map(({ name }) => name),
+    ['web may use AWS', 'helm test'],
+  );
+  const webhook = (authority.doors as Record<string, Settings>).webhook;
+  assert.deepEqual(
+    [webhook?.url, webhook?.configuration, webhook?.image],
+    ['https://mintmark.identity.svc:8443', 'mintmark', 'mintmark:0.1.0'],
+  );
+  const restricted = configOf(await render(...valuesOf('restricted')));
+  assert.equal(restricted.stopWithin, '15s');
+  const digest = `registry.example.com/mintmark@sha256:${'0'.repeat(64)}`;
+  assert.equal((restricted.doors as Record<string, Settings>).webhook?.image, digest);
+  const balanced = configOf(await render(...valuesOf('load-balancer')));
+  assert.deepEqual(balanced.public, {
+    listen: '[::]:8080',
+    cacheFor: '1h',
+    tls: { certificate: '/etc/mintmark-public-tls/tls.crt', key: '/etc/mintmark-public-tls/tls.key' },
+  });
+});
+
+test('without webhook there is no door for it, no test, and no rule for one', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const manifests = await render(...valuesOf('no-webhook'));
+  const config = configOf(manifests);
+  assert.deepEqual(config.doors, { authority: {} });
+  assert.deepEqual(config.rules, []);
+  assert.deepEqual((config.private as Settings).tls, {
+    certificate: '/etc/mintmark-tls/tls.crt',
+    key: '/etc/mintmark-tls/tls.key',
+  });
+  assert.ok(
+    !manifests.some(({ kind }) => ['Pod', 'Namespace', 'MutatingWebhookConfiguration'].includes(kind)),
+  );
+});
+
+test('helm test asks for what its rule grants, and verifies it where the documents are', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const manifests = await render(...valuesOf('ingress'));
+  const { metadata, spec } = find(manifests, 'Pod', 'mintmark-test');
+  const rule = (configOf(manifests).rules as Settings[]).at(-1);
+  assert.deepEqual(rule?.match, [`k8s:ns:${metadata.namespace}`, `k8s:sa:${spec.serviceAccountName}`]);
+  assert.deepEqual(spec.containers[0].args, [
+    'token',
+    `--aud=${(rule?.audiences as readonly string[] | undefined)?.[0]}`,
+    '--decode',
+    '--verify=http://mintmark-discovery.identity.svc:80/acme',
+  ]);
+  assert.equal(
+    find(manifests, 'Namespace', 'mintmark-test').metadata.labels?.['mintmark.io/injection'],
+    'enabled',
+  );
+  assert.equal(metadata.labels?.['mintmark.io/inject'], 'true');
+});
+
+function configOf(manifests: readonly Manifest[]): Settings {
+  return parse(find(manifests, 'ConfigMap').data['mintmark.yaml']);
+}
+
+async function check(t: TestContext, settings: Settings): Promise<Output> {
+  const directory = mkdtempSync(join(tmpdir(), 'mintmark-chart-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const file = join(directory, 'mintmark.yaml');
+  writeFileSync(file, stringify(settings));
+  return run(process.execPath, [join(ROOT, 'src/main.ts'), 'check', '--json', '--config', file], process.env);
+}
+
+/** What of it this program can decode: all, as soon as it has every plug-in that the chart names. */
+async function knownPart(given: Settings): Promise<{ settings: Settings; unknown: readonly string[] }> {
+  const unknown: string[] = [];
+  const known = (block: unknown, table: object, at: string): Settings => {
+    const entries = Object.entries(Object(block) as Settings);
+    unknown.push(...entries.filter(([name]) => !Object.hasOwn(table, name)).map(([name]) => at + name));
+    return Object.fromEntries(entries.filter(([name]) => Object.hasOwn(table, name)));
+  };
+  const settings = known(given, (await fullSchema({ attestors, doors, stores })).entries, '');
+  if (settings.doors !== undefined) settings.doors = known(settings.doors, doors, 'doors.');
+  const keys = settings.keys as Settings;
+  keys.store = orElse(known(keys.store, stores, 'keys.store.'), 'memory');
+  if (settings.attestors !== undefined) {
+    settings.attestors = orElse(known(settings.attestors, attestors, 'attestors.'), { unix: {} });
+    if (!Object.hasOwn(attestors, 'kubernetes')) settings.rules = []; // they name what only it proves
+  }
+  return { settings, unknown };
+}
+
+function orElse(block: Settings, fallback: unknown): unknown {
+  return Object.keys(block).length > 0 ? block : fallback;
+}

@@ -1,0 +1,176 @@
+/** What an operator does to a release: wrong values, missing rights, upgrades, and the end of it. */
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import {
+  createNamespace,
+  deleteNamespace,
+  eventually,
+  get,
+  helm,
+  kubectl,
+  namesOf,
+  startCluster,
+} from './cluster.ts';
+import { MINTMARK_NEXT } from './images.ts';
+import { askToken, createAccount, mint, startPod, workloadNamespace } from './pods.ts';
+import { fullName, install, ruleFor, tryInstall } from './release.ts';
+
+const AWS = 'sts.amazonaws.com';
+await startCluster();
+
+suite('a release', () => {
+  test('that is upgraded keeps its keys, and the pods that are there go on', async () => {
+    const namespace = await workloadNamespace();
+    await createAccount(namespace, 'web');
+    const values = { rules: [ruleFor(namespace)], keys: { keepOnUninstall: false } };
+    const release = await install(values);
+    try {
+      const pod = await startPod(namespace, 'web-1', { serviceAccount: 'web' });
+      const token = await mint(pod, AWS);
+      const before = await release.jwks();
+      await release.upgrade({
+        ...values,
+        image: { repository: 'localhost/mintmark', tag: '2', pullPolicy: 'Never' },
+      });
+      assert.deepEqual(await release.jwks(), before);
+      await release.verify(token, AWS);
+      await release.verify(await mint(pod, AWS), AWS);
+      const image = await kubectl(
+        '-n',
+        release.namespace,
+        'get',
+        'pods',
+        '-o',
+        'jsonpath={.items[*].spec.containers[*].image}',
+      );
+      assert.ok(image.includes(MINTMARK_NEXT));
+    } finally {
+      await deleteNamespace(namespace);
+      await release.uninstall();
+    }
+  });
+
+  test('that is uninstalled leaves nothing behind, or its keys where that was asked for', async () => {
+    for (const keepOnUninstall of [false, true]) {
+      const before = await everything();
+      const release = await install({ keys: { keepOnUninstall } });
+      const namespaced = await namesOf(release.namespace, 'secrets');
+      assert.ok(namespaced.length > 0);
+      await kubectl('delete', 'event', '--all', '-n', release.namespace);
+      const { uninstall } = release;
+      const names = await afterUninstall(release.name, release.namespace);
+      const kept = keepOnUninstall ? [`${fullName(release.name)}-kek`, `${fullName(release.name)}-keys`] : [];
+      assert.deepEqual(
+        names.filter((name) => !name.startsWith('sh.helm')),
+        kept,
+      );
+      await uninstall();
+      const left = [...(await everything())].filter((name) => !before.has(name));
+      assert.deepEqual(left, []);
+    }
+  });
+
+  test('whose values are wrong is not installed, and the path of what is wrong is named', async () => {
+    const namespace = await createNamespace('wrong');
+    for (const [values, path] of [
+      [{ issuer: 'http://id.example.com' }, /issuer/],
+      [{ issuer: '' }, /issuer/],
+      [{ replicas: 0 }, /replicas/],
+      [{ replicas: 'two' }, /replicas/],
+      [{ keys: { rotateEvery: 'weekly' } }, /rotateEvery/],
+      [{ rules: [{ name: 'x', match: 'k8s:ns:a' }] }, /rules/],
+      [{ rules: [{ nam: 'x' }] }, /rules/],
+      [{ imagePullPolicy: 'Never' }, /imagePullPolicy/],
+    ] as const) {
+      const { code, stderr } = await tryInstall('wrong', namespace, values);
+      assert.notEqual(code, 0, JSON.stringify(values));
+      assert.match(stderr, path);
+    }
+    assert.deepEqual(await namesOf(namespace, 'deployments'), []);
+    await deleteNamespace(namespace);
+  });
+
+  test('whose rights are taken away says which is missing, and goes on when it is given back', async () => {
+    const namespace = await workloadNamespace();
+    await createAccount(namespace, 'web');
+    const release = await install({ rules: [ruleFor(namespace)], keys: { keepOnUninstall: false } });
+    try {
+      const pod = await startPod(namespace, 'web-1', { serviceAccount: 'web' });
+      const name = fullName(release.name);
+      const role = await kubectl('get', 'clusterrole', name, '-o', 'json');
+      assert.ok(role.includes('tokenreviews'));
+      await kubectl(
+        'patch',
+        'clusterrole',
+        name,
+        '--type=json',
+        '-p',
+        '[{"op":"replace","path":"/rules/0/verbs","value":["get"]}]',
+      );
+      await eventually(
+        'the refusal',
+        async () => (await askToken(pod, 'https://unheard.example.com')).status === 503,
+        60,
+      );
+      const logs = await release.logs();
+      assert.match(logs, /may not create tokenreviews\.authentication\.k8s\.io/);
+      await kubectl(
+        'patch',
+        'clusterrole',
+        name,
+        '--type=json',
+        '-p',
+        '[{"op":"replace","path":"/rules/0/verbs","value":["create"]}]',
+      );
+      await eventually('a token', async () => (await askToken(pod, AWS)).status === 200, 60);
+      const keys = `${name}-keys`;
+      await kubectl(
+        '-n',
+        release.namespace,
+        'patch',
+        'role',
+        name,
+        '--type=json',
+        '-p',
+        '[{"op":"replace","path":"/rules/0/verbs","value":["get"]}]',
+      );
+      const [authority = ''] = await release.authorities();
+      await assert.rejects(release.mintmark(authority, 'keys', 'rotate', '--force'));
+      assert.match(
+        await release.logs(),
+        new RegExp(`may not patch the Secret ${release.namespace}/${keys}.*needs the verb \\\\?"patch`),
+      );
+    } finally {
+      await deleteNamespace(namespace);
+      await release.uninstall();
+    }
+  });
+});
+
+/** Of all kinds that are of the cluster, and the namespaces. */
+async function everything(): Promise<ReadonlySet<string>> {
+  const kinds = await kubectl('api-resources', '--namespaced=false', '--verbs=list', '-o', 'name');
+  const listed = kinds.split('\n').filter((kind) => !/^(?:componentstatuses|nodes)$|metrics/.test(kind));
+  const text = await kubectl('get', listed.join(','), '-o', 'name', '--ignore-not-found');
+  return new Set(text.split('\n').filter((name) => !/^(?:prioritylevel|flowschema)/.test(name)));
+}
+
+/** What is left in the namespace that was not there before the chart. */
+async function afterUninstall(name: string, namespace: string): Promise<readonly string[]> {
+  await helm('uninstall', name, '-n', namespace, '--wait', '--timeout=60s');
+  const kinds = await kubectl('api-resources', '--namespaced=true', '--verbs=list', '-o', 'name');
+  const listed = kinds
+    .split('\n')
+    .filter((kind) => !/^(?:events|events\.events\.k8s\.io|leases)|metrics/.test(kind));
+  const look = async () => {
+    const text = await kubectl('-n', namespace, 'get', listed.join(','), '-o', 'name', '--ignore-not-found');
+    const own = text
+      .split('\n')
+      .filter((line) => !/^(?:configmap\/kube-root-ca\.crt|serviceaccount\/default)?$/.test(line));
+    return own.map((line) => line.slice(line.indexOf('/') + 1)).sort();
+  };
+  // Pods end after their objects.
+  await eventually('the end of the pods', async () => (await namesOf(namespace, 'pods')).length === 0);
+  assert.equal(await get(namespace, 'deployment', fullName(name)), undefined);
+  return await look();
+}

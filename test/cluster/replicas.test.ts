@@ -1,0 +1,148 @@
+/** Three replicas of the authority: killed at random while keys rotate, replaced one after the other under load. */
+import assert from 'node:assert/strict';
+import { after, before, suite, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { deleteNamespace, eventually, kubectl, namesOf, startCluster } from './cluster.ts';
+import {
+  type Call,
+  callsOf,
+  createAccount,
+  deletePod,
+  type Pod,
+  startLoad,
+  workloadNamespace,
+} from './pods.ts';
+import { install, type Release, ruleFor } from './release.ts';
+
+const AWS = 'sts.amazonaws.com';
+const EVERY_MS = 50;
+
+suite('three replicas', () => {
+  let release: Release;
+  let namespace: string;
+  let values: Record<string, unknown>;
+
+  before(async () => {
+    await startCluster();
+    namespace = await workloadNamespace();
+    await createAccount(namespace, 'web');
+    values = { replicas: 3, rules: [ruleFor(namespace)], keys: { keepOnUninstall: false } };
+    release = await install(values);
+  });
+  after(async () => {
+    await deleteNamespace(namespace);
+    await release.uninstall();
+  });
+
+  const load = async (t: TestContext, count: number) => {
+    const names = Array.from({ length: count }, (_, index) => `load-${index}`);
+    const pods = await Promise.all(
+      names.map((name) => startLoad(namespace, name, AWS, EVERY_MS, { serviceAccount: 'web' })),
+    );
+    t.after(() => Promise.all(pods.map(deletePod)));
+    return pods;
+  };
+  const allCalls = async (pods: readonly Pod[]) => (await Promise.all(pods.map(callsOf))).flat();
+
+  /** Every token that was given out in all this verifies. */
+  async function assertTokens(t: TestContext, calls: readonly Call[]): Promise<void> {
+    const kids = new Set(calls.flatMap(({ kid }) => kid ?? []));
+    const slowest = Math.max(...calls.map(({ ms }) => ms));
+    const reused = calls.filter(({ isReused }) => isReused).length;
+    t.diagnostic(
+      `${calls.length} calls, ${reused} given again, ${kids.size} keys, the slowest call ${slowest} ms`,
+    );
+    const published = await release.jwks();
+    for (const kid of kids) assert.ok(published.includes(kid), `${kid} is not published`);
+    // Of each key the first and the last.
+    for (const kid of kids) {
+      const tokens = calls.filter((call) => call.kid === kid).flatMap(({ token }) => token ?? []);
+      for (const token of [tokens[0], tokens.at(-1)]) await release.verify(token ?? '', AWS);
+    }
+  }
+
+  test('have one ring, and rotate it together', async () => {
+    const pods = await release.authorities();
+    assert.equal(pods.length, 3);
+    const before = await release.jwks();
+    await release.mintmark(pods[0] ?? '', 'keys', 'rotate', '--force');
+    const listed = async (pod: string) =>
+      JSON.parse(await release.mintmark(pod, 'keys', 'list', '--json')).keys;
+    const [first, ...others] = await Promise.all(pods.map(listed));
+    for (const other of others) assert.deepEqual(other, first);
+    assert.notDeepEqual(await release.jwks(), before);
+  });
+
+  test('are killed at random while keys rotate: not a call fails, and every token verifies', {
+    timeout: 300_000,
+  }, async (t) => {
+    const pods = await load(t, 3);
+    let rotations = 0;
+    for (let round = 0; round < 6; round++) {
+      const running = await eventually('three replicas', async () => {
+        const names = await release.authorities();
+        return names.length >= 3 && names;
+      });
+      const victim = running[Math.floor(Math.random() * running.length)] ?? '';
+      const rotator = running[Math.floor(Math.random() * running.length)] ?? '';
+      // The one that rotates may be the one that is killed.
+      const rotating = release.mintmark(rotator, 'keys', 'rotate', '--force').then(
+        () => rotations++,
+        () => undefined,
+      );
+      await sleep(Math.random() * 600);
+      await kubectl('-n', release.namespace, 'delete', 'pod', victim, '--grace-period=0', '--force');
+      await rotating;
+      await available(release);
+    }
+    await sleep(1000);
+    const calls = await allCalls(pods);
+    const failed = calls.filter(({ status }) => status !== 200);
+    t.diagnostic(`${rotations} rotations were confirmed, ${failed.length} calls failed`);
+    assert.deepEqual(failed.slice(0, 5), []);
+    assert.ok(rotations >= 3);
+    await assertTokens(t, calls);
+  });
+
+  test('are replaced by another version under load without one failed call', {
+    timeout: 300_000,
+  }, async (t) => {
+    const pods = await load(t, 3);
+    for (const tag of ['2', '1']) {
+      const image = { repository: 'localhost/mintmark', tag, pullPolicy: 'Never' };
+      await release.upgrade({ ...values, image });
+    }
+    await sleep(1000);
+    const calls = await allCalls(pods);
+    assert.deepEqual(calls.filter(({ status }) => status !== 200).slice(0, 5), []);
+    assert.equal(calls.filter(({ isReused }) => isReused).length, 0);
+    await assertTokens(t, calls);
+  });
+
+  test('stay when a node is drained: the budget lets one go at a time', async () => {
+    const budgets = await namesOf(release.namespace, 'poddisruptionbudgets');
+    assert.equal(budgets.length, 1);
+    const allowed = await kubectl(
+      '-n',
+      release.namespace,
+      'get',
+      'pdb',
+      budgets[0] ?? '',
+      '-o',
+      'jsonpath={.status.disruptionsAllowed}',
+    );
+    assert.equal(allowed, '1');
+  });
+});
+
+async function available(release: Release): Promise<void> {
+  await kubectl(
+    '-n',
+    release.namespace,
+    'rollout',
+    'status',
+    'deployment',
+    `${release.name}-mintmark`,
+    '--timeout=60s',
+  );
+}
