@@ -46,11 +46,20 @@ async function runCommand(name: CommandName, argv: readonly string[], io: Io): P
 
 function parse(name: string, argv: readonly string[], options: ParseArgsOptionsConfig) {
   try {
-    return parseArgs({ args: [...argv], options, allowPositionals: true });
+    return parseArgs({ args: keyIdsLast(argv), options, allowPositionals: true });
   } catch (error) {
     const [sentence] = (error as Error).message.split('. ');
     throw new CommandError(`${sentence}: see mintmark ${name} --help`, EXIT.usage);
   }
+}
+
+/** One key id in 64 begins with a dash and would be taken for options. */
+const DASHED_KEY_ID = /^-[\w-]{42}$/;
+
+function keyIdsLast(argv: readonly string[]): string[] {
+  if (argv.includes('--')) return [...argv];
+  const isKeyId = (word: string) => DASHED_KEY_ID.test(word);
+  return [...argv.filter((word) => !isKeyId(word)), '--', ...argv.filter(isKeyId)];
 }
 
 async function help(name: string | undefined, io: Io): Promise<number> {

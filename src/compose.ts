@@ -11,7 +11,7 @@ import { type Listeners, openListeners } from './compose/listeners.ts';
 import { type Observers, openObservers } from './compose/observers.ts';
 import { policyOf } from './compose/policy.ts';
 import { resolveTokenFiles } from './compose/token-files.ts';
-import type { LoadedConfig } from './config.ts';
+import type { LoadedConfig, LoadedSidecar } from './config.ts';
 import { IssuerError } from './core/errors.ts';
 import { createIssuer, type Issuer } from './core/issuer.ts';
 import type { Policy } from './core/policy.ts';
@@ -36,7 +36,7 @@ export type Server = {
   readonly log: Log;
   readonly addresses: Readonly<Partial<Record<Surface, string>>>;
   /** Takes the rules, token files and certificates of a new configuration; throws and keeps the old one. */
-  reload(load: () => Promise<LoadedConfig>): Promise<void>;
+  reload(load: () => Promise<LoadedConfig | LoadedSidecar>): Promise<void>;
   /** Lets calls in flight end. */
   close(): Promise<void>;
 };
@@ -56,6 +56,7 @@ type Parts = ServerParts & {
   readonly names: Names;
   readonly attestor: Attestor;
   readonly keys: Keys;
+  readonly kubernetes: ReturnType<typeof kubernetesConfig>;
   readonly issuer: Issuer;
   readonly effect: Effect;
 };
@@ -69,8 +70,16 @@ const clock: Clock = {
 
 const NO_TOKEN_FILES: TokenFiles = { missing: () => [], close: () => undefined };
 
-/** Throws ConfigError, IssuerError or the system's error, with everything closed again. */
-export async function openServer(given: ServerParts): Promise<Server> {
+/** Stand-alone and authority, or a sidecar. Throws ConfigError, IssuerError or the system's error, with everything closed again. */
+export async function openServer({ loaded, ...given }: Start): Promise<Server> {
+  if (!('authority' in loaded.config)) return openIssuer({ ...given, loaded: loaded as LoadedConfig });
+  const { openSidecar } = await import('./compose/sidecar.ts');
+  return openSidecar({ ...given, clock, loaded: loaded as LoadedSidecar });
+}
+
+export type Start = Omit<ServerParts, 'loaded'> & { readonly loaded: LoadedConfig | LoadedSidecar };
+
+async function openIssuer(given: ServerParts): Promise<Server> {
   const closers: Closers = [];
   const close = async () => {
     for (const step of closers.splice(0).reverse()) await step();
@@ -79,13 +88,13 @@ export async function openServer(given: ServerParts): Promise<Server> {
     const parts = await openCore(given, closers);
     await replaceTokenFiles(parts);
     closers.push(() => parts.effect.tokenFiles.close());
-    const listeners = await openSurfaces(parts);
+    const listeners = await openSurfaces(parts, closers);
     closers.push(() => listeners.close(parts.effect.loaded.config.stopWithinSeconds * 1000));
     const { log } = parts.observers;
     return {
       log,
       addresses: listeners.addresses,
-      reload: (load) => reload(parts, listeners, load),
+      reload: (load) => reload(parts, listeners, load as () => Promise<LoadedConfig>),
       close,
     };
   } catch (error) {
@@ -101,7 +110,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
   const observers = openObservers({ ...given, config, clock });
   closers.push(() => observers.close());
   const kubernetes = kubernetesConfig(given.env);
-  const attestor = await openAttestors(config, { clock });
+  const attestor = await openAttestors(config.attestors, { clock, kubernetes, warn: observers.warn });
   closers.push(() => attestor.close());
   const names = openNames(clock.elapsed);
   const policy = await policyOf(loaded, attestor, names);
@@ -133,24 +142,25 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
     clock,
     createTokenId: randomUUID,
   });
-  return { ...given, observers, names, attestor, keys, issuer, effect };
+  return { ...given, observers, names, attestor, keys, kubernetes, issuer, effect };
 }
 
-async function openSurfaces(parts: Parts): Promise<Listeners> {
+async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> {
   const { effect, keys, observers, attestor } = parts;
   let listeners: Listeners | undefined;
-  const frame = await openDoors({
+  const doors = await openDoors({
     ...parts,
     loaded: effect.loaded,
     tokenFiles: () => effect.tokenFiles,
-    caCertificate: () => listeners?.caCertificate(),
+    caCertificate: (surface) => listeners?.caCertificate(surface),
   });
+  closers.push(() => doors.close());
   listeners = await openListeners({
     ...parts,
     config: effect.loaded.config,
     clock,
     store: keys.store,
-    frame,
+    frame: doors.frame,
     onPeer: (peer) => attestor.meet?.(peer, effect.policy.wanted),
     warn: observers.warn,
   });
@@ -163,6 +173,7 @@ const FIXED = [
   'host',
   'socket',
   'public',
+  'private',
   'status',
   'admin',
   'keys',

@@ -12,11 +12,12 @@ import { readYaml, type YamlText } from './config/document.ts';
 import { type Environment, type Overlay, overlayEnvironment, type Tree } from './config/environment.ts';
 import { ConfigError, type Path, type Problem, parsePath } from './config/problems.ts';
 import { loadEvery, loadNamed, type PluginTables } from './config/rooms.ts';
+import { type Salvage, salvage } from './config/salvage.ts';
 import { configSchema, type Decoded } from './config/schema.ts';
 import { completeSidecar, type DecodedSidecar, type SidecarConfig, sidecarSchema } from './config/sidecar.ts';
 import { issuerHost } from './config/units.ts';
 
-export { describeConfig, effectiveSettings } from './config/describe.ts';
+export { describeConfig, describeSidecar, effectiveSettings } from './config/describe.ts';
 export type { DevelopmentOptions } from './config/development.ts';
 export { ConfigError, type Problem } from './config/problems.ts';
 export type { PluginTables } from './config/rooms.ts';
@@ -48,7 +49,12 @@ export type ConfigSource = {
   readonly tables: PluginTables;
   /** Default of the setting `host`. */
   readonly host?: string | undefined;
+  /** Asked where there are mistakes already, so that those of meaning are told with those of shape. */
+  readonly findMore?: FindMore | undefined;
 };
+
+/** Mistakes in a configuration that some of a file was left out of; `isHarmed` says where. */
+export type FindMore = (config: Config, isHarmed: (path: string) => boolean) => Promise<readonly Problem[]>;
 
 export type LoadedConfig = {
   readonly config: Config;
@@ -61,17 +67,28 @@ export type LoadedSidecar = Omit<LoadedConfig, 'config'> & { readonly config: De
 
 /** Throws ConfigError with every problem that file and environment have. */
 export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
+  const { tables, host = hostname() } = source;
   const { tree, syntax, reject } = await readSource(source, configSchema(NO_PLUGINS));
-  const { rooms, problems: unloaded } = await loadNamed(source.tables, tree);
+  const { rooms, problems: unloaded } = await loadNamed(tables, tree);
   const { decoded, problems } = decodeTree<Decoded>(tree, configSchema(rooms));
   const findings = checkSettings(decoded, tree);
   const all = [...syntax, ...unloaded, ...problems, ...findings.problems];
-  if (all.length > 0) throw reject(all);
+  if (all.length > 0) {
+    const rest = source.findMore && salvage(tree, rooms, [...unloaded, ...problems]);
+    throw reject([...all, ...((rest && (await more(rest, host, source.findMore))) ?? [])]);
+  }
   return {
-    config: freeze(complete(decoded as Decoded, source.host ?? hostname())),
+    config: freeze(complete(decoded as Decoded, host)),
     warnings: findings.warnings,
     reject,
   };
+}
+
+async function more(rest: Salvage, host: string, findMore: FindMore): Promise<readonly Problem[]> {
+  const found = await findMore(freeze(complete(rest.decoded, host)), (path) =>
+    rest.isHarmed(rest.placeInFile(path)),
+  );
+  return found.map((problem) => ({ ...problem, path: rest.placeInFile(problem.path) }));
 }
 
 /** Whether file or environment name an authority: the configuration is then a sidecar's. */
@@ -111,9 +128,10 @@ async function readSource({ file, text, env }: ConfigSource, schema: v.GenericSc
 
 /** What `mintmark serve` runs without a file; variables count over it too. Throws ConfigError. */
 export async function developmentConfig(
-  options: DevelopmentOptions & Pick<ConfigSource, 'env' | 'tables'>,
+  options: DevelopmentOptions & Pick<ConfigSource, 'env' | 'tables' | 'findMore'>,
 ): Promise<LoadedConfig> {
-  return loadConfig({ text: developmentText(options), env: options.env, tables: options.tables });
+  const { env, tables, findMore } = options;
+  return loadConfig({ text: developmentText(options), env, tables, findMore });
 }
 
 /** The schema of the whole file with every plug-in of the tables, for the JSON Schema. */

@@ -13,7 +13,10 @@ export function apiFault(error: unknown, { verb, resource, namespace }: ApiCall)
     code === 403
       ? `RBAC: our service account may not ${verb} ${resource}${where}; the chart's role grants it`
       : `the Kubernetes API failed to ${verb} ${resource}${where}: ${typeof code === 'number' ? code : describe(error)}`;
-  return new IssuerError('temporarily_unavailable', detail, { cause: error, retryAfterSeconds: RETRY_SECONDS });
+  return new IssuerError('temporarily_unavailable', detail, {
+    cause: error,
+    retryAfterSeconds: RETRY_SECONDS,
+  });
 }
 
 /** The innermost cause says most: undici wraps it. */

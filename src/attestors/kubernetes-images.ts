@@ -15,7 +15,9 @@ const DIGEST = /@(sha256:[0-9a-f]{64})$/;
 
 export function imagesOf(pod: V1Pod): PodImages {
   const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
-  const all = [...containers, ...initContainers, ...ephemeralContainers].filter(({ name }) => name !== SIDECAR);
+  const all = [...containers, ...initContainers, ...ephemeralContainers].filter(
+    ({ name }) => name !== SIDECAR,
+  );
   const image = shared(all.map((container) => container.image ?? ''));
   const digest = shared(all.map((container) => digestOf(pod, container.name, container.image ?? '')));
   return {
@@ -32,7 +34,11 @@ export function imagesOf(pod: V1Pod): PodImages {
 function digestOf(pod: V1Pod, name: string, image: string): string {
   const pinned = DIGEST.exec(image)?.[1];
   if (pinned !== undefined) return pinned;
-  const { containerStatuses = [], initContainerStatuses = [], ephemeralContainerStatuses = [] } = pod.status ?? {};
+  const {
+    containerStatuses = [],
+    initContainerStatuses = [],
+    ephemeralContainerStatuses = [],
+  } = pod.status ?? {};
   const status = [...containerStatuses, ...initContainerStatuses, ...ephemeralContainerStatuses].find(
     (one) => one.name === name,
   );

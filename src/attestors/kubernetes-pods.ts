@@ -1,5 +1,11 @@
 /** The pods that run now and the namespaces they are in, followed by watches; what these lack is read. */
-import { type CoreV1Api, type KubeConfig, makeInformer, type V1Namespace, type V1Pod } from '@kubernetes/client-node';
+import {
+  type CoreV1Api,
+  type KubeConfig,
+  makeInformer,
+  type V1Namespace,
+  type V1Pod,
+} from '@kubernetes/client-node';
 import { apiFault } from './kubernetes-faults.ts';
 
 export type PodSource = {
@@ -42,7 +48,10 @@ export function watchPods(config: KubeConfig, api: CoreV1Api, warn: (message: st
   };
 }
 
-async function unlessAbsent<T>(call: Promise<T>, described: Parameters<typeof apiFault>[1]): Promise<T | undefined> {
+async function unlessAbsent<T>(
+  call: Promise<T>,
+  described: Parameters<typeof apiFault>[1],
+): Promise<T | undefined> {
   try {
     return await call;
   } catch (error) {
@@ -51,7 +60,9 @@ async function unlessAbsent<T>(call: Promise<T>, described: Parameters<typeof ap
   }
 }
 
-type Informer<T extends object> = ReturnType<typeof makeInformer> & { get(name: string, namespace?: string): T | undefined };
+type Informer<T extends object> = ReturnType<typeof makeInformer> & {
+  get(name: string, namespace?: string): T | undefined;
+};
 
 /** Starts it again whenever it ends; the first of a row of faults is told. */
 function follow<T extends V1Pod | V1Namespace>(informer: object, tell: (error: unknown) => void): Watched<T> {

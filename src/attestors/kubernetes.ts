@@ -16,7 +16,13 @@ import { createReviewer, type ReviewedPod } from './token-review.ts';
 const keys = (description: string) =>
   v.optional(
     v.pipe(
-      v.array(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,316}$/, 'must be the key of a label'))),
+      v.array(
+        v.pipe(
+          v.string(),
+          v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,316}$/, 'must be the key of a label'),
+          v.description('A key.'),
+        ),
+      ),
       v.description(description),
     ),
     [],
@@ -24,7 +30,12 @@ const keys = (description: string) =>
 
 export const config = v.strictObject({
   audience: v.optional(
-    v.pipe(v.string(), v.minLength(1), v.maxLength(255), v.description('The audience of the sidecars’ own tokens')),
+    v.pipe(
+      v.string(),
+      v.minLength(1),
+      v.maxLength(255),
+      v.description('The audience of the sidecars’ own tokens'),
+    ),
     'mintmark',
   ),
   labels: keys('Labels of pods that rules may name; whoever may edit a pod sets them'),
@@ -33,7 +44,10 @@ export const config = v.strictObject({
     v.pipe(v.number(), v.minValue(0.1), v.maxValue(10_000), v.description('Of one pod, in the long run')),
     20,
   ),
-  burst: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.description('Of one pod, at once')), 100),
+  burst: v.optional(
+    v.pipe(v.number(), v.integer(), v.minValue(1), v.description('Of one pod, at once')),
+    100,
+  ),
 });
 
 const PROVEN = [
@@ -49,7 +63,12 @@ const PROVEN = [
   'k8s:image',
   'k8s:image-digest',
 ] as const;
-export const claimedKinds = ['sidecar:unix-uid', 'sidecar:unix-gid', 'sidecar:unix-path', 'sidecar:unix-sha256'] as const;
+export const claimedKinds = [
+  'sidecar:unix-uid',
+  'sidecar:unix-gid',
+  'sidecar:unix-path',
+  'sidecar:unix-sha256',
+] as const;
 
 export const kinds = [...PROVEN, ...claimedKinds] as const;
 
@@ -151,6 +170,10 @@ function claimOf(selector: Selector): readonly [SelectorKind, string | undefined
   return kind === undefined ? ['', undefined] : [kind, selector.slice(kind.length + 1)];
 }
 
-function keyed(kind: SelectorKind, keys: readonly string[], map: Readonly<Record<string, string>> = {}): Selector[] {
+function keyed(
+  kind: SelectorKind,
+  keys: readonly string[],
+  map: Readonly<Record<string, string>> = {},
+): Selector[] {
   return keys.filter((key) => Object.hasOwn(map, key)).map((key) => `${kind}:${key}:${map[key]}`);
 }

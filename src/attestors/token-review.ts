@@ -63,16 +63,20 @@ async function review({ api, audience }: ReviewParts, token: string): Promise<Re
 
 /** Throws `peer_unproven` with what is missing. */
 export function parseReview(status: V1TokenReviewStatus | undefined, audience: string): ReviewedPod {
-  if (status?.authenticated !== true) throw unproven('the Kubernetes API does not know the token, or no longer');
+  if (status?.authenticated !== true)
+    throw unproven('the Kubernetes API does not know the token, or no longer');
   // An authenticator that knows no audiences says yes to any: it names none.
-  if (status.audiences?.includes(audience) !== true) throw unproven(`the token is not for the audience ${audience}`);
+  if (status.audiences?.includes(audience) !== true)
+    throw unproven(`the token is not for the audience ${audience}`);
   const [, namespace, serviceAccount] = USERNAME.exec(status.user?.username ?? '') ?? [];
-  if (namespace === undefined || serviceAccount === undefined) throw unproven('the token is no service account’s');
+  if (namespace === undefined || serviceAccount === undefined)
+    throw unproven('the token is no service account’s');
   const podName = only(status.user?.extra?.[POD_NAME]);
   const podUid = only(status.user?.extra?.[POD_UID]);
   if (podName === undefined || podUid === undefined) throw unproven('the token is bound to no pod');
   const serviceAccountUid = status.user?.uid;
-  if (serviceAccountUid === undefined || serviceAccountUid === '') throw unproven('the service account has no uid');
+  if (serviceAccountUid === undefined || serviceAccountUid === '')
+    throw unproven('the service account has no uid');
   return { namespace, serviceAccount, serviceAccountUid, podName, podUid };
 }
 

@@ -27,9 +27,10 @@ export const ADMIN_OPTION: Option = {
 const SYSTEM_SOCKET = '/run/mintmark/api.sock';
 const TIMEOUT_MS = 30_000;
 
-/** Where `mintmark serve` without a configuration listens: below the user's own run-time directory. */
+/** Where `mintmark serve` without a configuration listens: below the user's own run-time directory, or in one that nobody else can move away. */
 export function developmentSocket({ env, uid }: Io): string {
-  return join(env.XDG_RUNTIME_DIR ?? `/tmp/mintmark-${uid}`, 'mintmark', 'api.sock');
+  const { XDG_RUNTIME_DIR: own } = env;
+  return join(own === undefined ? `/tmp/mintmark-${uid}` : join(own, 'mintmark'), 'api.sock');
 }
 
 export function workloadSocket({ io, values }: Invocation): string {

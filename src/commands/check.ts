@@ -4,20 +4,25 @@ import { CONFIGURATION_OPTIONS, loadConfiguration } from './configuration.ts';
 export const command: Command = {
   summary: 'Check the configuration and print what it comes to',
   usage: '[--config FILE] [--json]',
-  details: 'Every mistake is told at once, each with its path; the exit code is then 2.',
+  details: 'Every mistake, certificates included, is told at once with its path; the exit code is then 2.',
   options: { ...CONFIGURATION_OPTIONS, json: JSON_OPTION },
   async run(invocation) {
     const { io, values } = invocation;
     const loaded = await loadConfiguration(invocation);
-    const [{ describeConfig }, { checkRules }] = await Promise.all([
+    const [{ describeConfig, describeSidecar }, { checkMeaning }] = await Promise.all([
       import('../config.ts'),
       import('../compose/check.ts'),
     ]);
-    const warnings = await checkRules(loaded).catch((error: Error) => {
+    if ('authority' in loaded.config) {
+      io.write(describeSidecar(loaded.config, values.flag('json') ? 'json' : 'yaml'));
+      return EXIT.ok;
+    }
+    const issuer = { ...loaded, config: loaded.config };
+    const warnings = await checkMeaning(issuer).catch((error: Error) => {
       throw new CommandError(error.message, error.name === 'ConfigError' ? EXIT.usage : EXIT.failed);
     });
     for (const warning of [...loaded.warnings, ...warnings]) io.writeError(`warning: ${warning}\n`);
-    io.write(describeConfig(loaded.config, values.flag('json') ? 'json' : 'yaml'));
+    io.write(describeConfig(issuer.config, values.flag('json') ? 'json' : 'yaml'));
     return EXIT.ok;
   },
 };

@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { attestors } from '../attestors/index.ts';
 import { openNames } from '../attestors/names.ts';
-import type { LoadedConfig } from '../config.ts';
+import type { FindMore, LoadedConfig, LoadedSidecar } from '../config.ts';
 import { doors } from '../doors/index.ts';
 import { stores } from '../stores/index.ts';
 import { developmentSocket } from './ask.ts';
@@ -13,6 +13,11 @@ import { CommandError, EXIT, type Invocation, type Option } from './command.ts';
 const LISTEN = '127.0.0.1:8787';
 const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|\[::1\]):\d+$/;
 const tables = { attestors, doors, stores };
+
+const findMore: FindMore = async (config, isHarmed) => {
+  const { findMistakes } = await import('../compose/check.ts');
+  return (await findMistakes(config, isHarmed)).problems;
+};
 
 export const CONFIGURATION_OPTIONS: Readonly<Record<string, Option>> = {
   config: { type: 'string', value: 'FILE', help: 'The configuration (also MINTMARK_CONFIG)' },
@@ -25,7 +30,7 @@ export const CONFIGURATION_OPTIONS: Readonly<Record<string, Option>> = {
 /** Throws CommandError with every mistake of the configuration. */
 export async function loadConfiguration(
   invocation: Invocation,
-): Promise<LoadedConfig & { readonly file: string | undefined }> {
+): Promise<(LoadedConfig | LoadedSidecar) & { readonly file: string | undefined }> {
   const { io, values } = invocation;
   const file = values.text('config') ?? io.env.MINTMARK_CONFIG;
   const clash = Object.keys(CONFIGURATION_OPTIONS).find(
@@ -33,13 +38,11 @@ export async function loadConfiguration(
   );
   if (file !== undefined && clash !== undefined)
     throw new CommandError(`--${clash} goes without a file: in ${file} it is a setting`, EXIT.usage);
-  const { ConfigError, loadConfig } = await import('../config.ts');
+  const { ConfigError, isSidecar, loadConfig, loadSidecar } = await import('../config.ts');
+  const source = { file, env: io.env, tables, findMore };
   try {
-    const loaded =
-      file === undefined
-        ? await loadDevelopment(invocation)
-        : await loadConfig({ file, env: io.env, tables });
-    return { ...loaded, file };
+    if (await isSidecar(source)) return { ...(await loadSidecar(source)), file };
+    return { ...(await (file === undefined ? loadDevelopment(invocation) : loadConfig(source))), file };
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandError(error.format(), EXIT.usage);
     throw error;
@@ -70,5 +73,6 @@ async function loadDevelopment({ io, values }: Invocation): Promise<LoadedConfig
     host: hostname(),
     env: io.env,
     tables,
+    findMore,
   });
 }

@@ -7,6 +7,7 @@ export const commands = {
   jwks: () => import('./jwks.ts'),
   explain: () => import('./explain.ts'),
   ca: () => import('./ca.ts'),
+  inject: () => import('./inject.ts'),
   health: () => import('./health.ts'),
   version: () => import('./version.ts'),
   completion: () => import('./completion.ts'),

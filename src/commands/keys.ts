@@ -71,11 +71,12 @@ async function revoke(
 ): Promise<Keys> {
   const { keys } = await send({ path: '/v1/keys' });
   const key = keys.find((candidate) => candidate.keyId === keyId);
+  const broken = key?.state === 'active' ? await whatBreaks(key.algorithm, send) : '';
+  const left = await send({ path: '/v1/keys/revoke', fields: { keyId } });
   if (key !== undefined && key.state !== 'next')
     io.writeError(`revoked: tokens of ${key.algorithm} ${keyId} stop verifying as verifiers fetch the JWKS again
-`);
-  if (key?.state === 'active') io.writeError(await whatBreaks(key.algorithm, send));
-  return send({ path: '/v1/keys/revoke', fields: { keyId } });
+${broken}`);
+  return left;
 }
 
 async function rotate(
@@ -84,11 +85,13 @@ async function rotate(
 ): Promise<Keys> {
   const algorithm = values.text('algorithm');
   const isForced = values.flag('force');
-  if (isForced) io.writeError(await whatBreaks(algorithm, send));
-  return send({
+  const broken = isForced ? await whatBreaks(algorithm, send) : '';
+  const rotated = await send({
     path: '/v1/keys/rotate',
     fields: { force: isForced, ...(algorithm === undefined ? {} : { algorithm }) },
   });
+  io.writeError(broken);
+  return rotated;
 }
 
 /** What it breaks that a key signs before its time, and for how long. */

@@ -1,3 +1,4 @@
+import type { LoadedConfig, LoadedSidecar } from '../config.ts';
 import { type Command, CommandError, EXIT, type Invocation, type Io } from './command.ts';
 import { CONFIGURATION_OPTIONS, loadConfiguration } from './configuration.ts';
 
@@ -17,8 +18,9 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
       import('../net/notify.ts'),
     ]);
     forbidDumping();
-    const server = await openServer({ ...io, loaded, writeLog: io.write }).catch((error: Error) => {
-      throw new CommandError(startFailure(error), error.name === 'ConfigError' ? EXIT.usage : EXIT.failed);
+    const server = await openServer({ ...io, loaded, writeLog: io.write }).catch(async (error: Error) => {
+      if (error.name !== 'ConfigError') throw new CommandError(startFailure(error), EXIT.failed);
+      throw new CommandError(await everyMistake(error, loaded), EXIT.usage);
     });
     const tell = (state: string) => {
       try {
@@ -35,9 +37,11 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
         reloading = reloading.then(() => reload(invocation, server, tell));
       });
       for (const warning of loaded.warnings) server.log.warn(warning);
-      if (loaded.config.development)
-        io.writeError(developmentNotice(loaded.config.issuer, loaded.config.socket.path));
-      server.log.info({ issuer: loaded.config.issuer, ...server.addresses }, 'ready');
+      const { config } = loaded;
+      if ('development' in config && config.development)
+        io.writeError(developmentNotice(config.issuer, config.socket.path));
+      const whose = 'authority' in config ? { authority: config.authority.url } : { issuer: config.issuer };
+      server.log.info({ ...whose, ...server.addresses }, 'ready');
       tell('READY=1');
       await stopped;
       tell('STOPPING=1');
@@ -69,9 +73,23 @@ async function reload(invocation: Invocation, server: Server, tell: (state: stri
     });
     server.log.info('the configuration was read again and holds from now on');
   } catch (error) {
-    server.log.error({ err: error }, 'the new configuration is not taken; the old one stays');
+    const { name, message } = error as Error;
+    const isMistake = name === 'CommandError' || name === 'ConfigError';
+    const why = isMistake ? { mistakes: message.split('\n') } : { err: error };
+    server.log.error(why, 'the new configuration is not taken; the old one stays');
   }
   tell('READY=1');
+}
+
+/** What kept it from starting, and what would have later. */
+async function everyMistake(first: Error, loaded: LoadedConfig | LoadedSidecar): Promise<string> {
+  if ('authority' in loaded.config) return first.message;
+  const { checkMeaning } = await import('../compose/check.ts');
+  const all = await checkMeaning({ ...loaded, config: loaded.config }).then(
+    () => '',
+    ({ message }: Error) => message,
+  );
+  return [...new Set([...all.split('\n'), ...first.message.split('\n')])].join('\n').trim();
 }
 
 /** What the system or the configuration said, and what to do about a port that is taken. */

@@ -11,7 +11,8 @@ type AttestorModule = {
 
 type Configured = Readonly<Record<string, unknown>>;
 
-const load = (name: string) => attestors[name as AttestorName]() as Promise<unknown> as Promise<AttestorModule>;
+const load = (name: string) =>
+  attestors[name as AttestorName]() as Promise<unknown> as Promise<AttestorModule>;
 
 export type Provable = Required<Pick<Attestor, 'kinds' | 'claimedKinds'>>;
 
@@ -24,11 +25,10 @@ export async function provable(configured: Configured): Promise<Provable> {
   };
 }
 
-export async function openAttestors(
-  configured: Configured,
-  context: AttestorContext,
-): Promise<Attestor> {
-  const opened = Object.entries(configured).map(async ([name, block]) => (await load(name)).open(block, context));
+export async function openAttestors(configured: Configured, context: AttestorContext): Promise<Attestor> {
+  const opened = Object.entries(configured).map(async ([name, block]) =>
+    (await load(name)).open(block, context),
+  );
   return combine(await Promise.all(opened));
 }
 

@@ -2,9 +2,9 @@
  * What Fly's init does where AWS_ROLE_ARN is set (wire.md): a fresh token file for
  * AWS, and the variables that every process needs to use it.
  */
-import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { LoadedConfig } from '../config.ts';
+import { replaceFile } from '../doors/token-files.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -67,7 +67,7 @@ export async function writeAwsEnvironment(
     AWS_ROLE_SESSION_NAME: env.AWS_ROLE_SESSION_NAME ?? sessionName(config.host),
   };
   const lines = Object.entries(variables).map(([name, value]) => `${name}=${value}\n`);
-  await writeFile(path, lines.join(''), { mode: 0o644 });
+  await replaceFile(path, lines.join(''), { mode: 0o644, uid: -1, gid: -1 });
   return path;
 }
 

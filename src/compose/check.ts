@@ -2,17 +2,61 @@
 
 import { openNames } from '../attestors/names.ts';
 import { warnings as attestationWarnings } from '../attestors/warnings.ts';
-import type { Config, LoadedConfig } from '../config.ts';
+import type { Config, LoadedConfig, Problem } from '../config.ts';
+import type { PolicyProblem } from '../core/policy.ts';
 import { provable } from './attestors.ts';
-import { policyOf } from './policy.ts';
+import { compile } from './policy.ts';
 import { resolveTokenFiles } from './token-files.ts';
 
-/** Resolves to the warnings; throws ConfigError with what is wrong in rules and token files. */
-export async function checkRules(loaded: LoadedConfig): Promise<readonly string[]> {
+type Findings = { readonly problems: readonly Problem[]; readonly warnings: readonly string[] };
+
+/** Resolves to the warnings; throws ConfigError with what is wrong in rules, token files and certificates. */
+export async function checkMeaning(loaded: LoadedConfig): Promise<readonly string[]> {
+  const { problems, warnings } = await findMistakes(loaded.config, () => false);
+  if (problems.length > 0) throw loaded.reject(problems);
+  return warnings;
+}
+
+/** `isHarmed` tells what was left out of the configuration: what only follows from that is left unsaid. */
+export async function findMistakes(config: Config, isHarmed: (path: string) => boolean): Promise<Findings> {
   const names = openNames(() => 0);
-  const policy = await policyOf(loaded, await provable(loaded.config.attestors), names);
-  const { warnings } = resolveTokenFiles(loaded, () => policy, names, 0);
-  return [...ruleWarnings(loaded.config), ...warnings];
+  const { policy, problems } = await compile(config, await provable(config.attestors), names);
+  const tls = await certificateFindings(config);
+  const { warnings } = resolveTokenFiles({ config }, () => policy, names, 0);
+  return {
+    problems: [...problems.filter((problem) => !isEcho(problem, config, isHarmed)), ...tls.problems],
+    warnings: [...ruleWarnings(config), ...warnings, ...tls.warnings],
+  };
+}
+
+/** A fact may be unknown, a subject loose or a token file without a rule since something else is wrong. */
+function isEcho(
+  { path, isUnknown = false }: PolicyProblem,
+  { rules, tokens }: Config,
+  isHarmed: (path: string) => boolean,
+): boolean {
+  if (isUnknown) return isHarmed('attestors') || isHarmed('doors');
+  const [, rule] = /^(rules\[\d+\])\.subject$/.exec(path) ?? [];
+  if (rule !== undefined) return isHarmed(`${rule}.match`);
+  const [, token] = /^tokens\[(\d+)\]\.audience$/.exec(path) ?? [];
+  if (token === undefined) return false;
+  const named = tokens[Number(token)]?.rule;
+  const isNamed = named === undefined || rules.some(({ name }) => name === named);
+  return !isNamed || isHarmed('rules') || isHarmed(path);
+}
+
+async function certificateFindings(config: Config): Promise<Findings> {
+  const problems: Problem[] = [];
+  const warnings: string[] = [];
+  for (const name of ['public', 'private'] as const) {
+    const tls = config[name]?.tls;
+    if (tls?.kind !== 'files') continue;
+    const { inspectTls } = await import('../net/tls.ts');
+    const { loaded, faults } = await inspectTls(tls, Math.floor(Date.now() / 1000));
+    problems.push(...faults.map(({ file, message }) => ({ path: `${name}.tls.${file}`, message })));
+    warnings.push(...(loaded?.warnings ?? []));
+  }
+  return { problems, warnings };
 }
 
 /** Rules that promise more than attestation can hold. */

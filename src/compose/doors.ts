@@ -6,8 +6,11 @@ import type { Peer } from '../core/ports.ts';
 import { createFrame, type Door, type FrameParts, type Surface } from '../doors/door.ts';
 import { type DoorName, doors } from '../doors/index.ts';
 import type { TokenFiles } from '../doors/token-files.ts';
+import type { InjectionSettings } from '../injection/settings.ts';
 import { peerOf as unixPeerOf } from '../net/connections.ts';
 import { peerOfPid } from '../net/peer.ts';
+import type { Log } from '../observe/log.ts';
+import type { StoreContext } from '../stores/index.ts';
 import { cacheForSeconds, type Keys } from './keys.ts';
 import type { Observers } from './observers.ts';
 
@@ -18,19 +21,25 @@ export type DoorsParts = {
   readonly keys: Keys;
   readonly observers: Observers;
   readonly tokenFiles: () => TokenFiles;
-  readonly caCertificate: () => string | undefined;
+  readonly caCertificate: (surface: 'public' | 'private') => string | undefined;
+  readonly kubernetes: StoreContext['kubernetes'];
 };
 
 const nobody = () => undefined;
 const unixPeer = (request: IncomingMessage): Peer => unixPeerOf(request.socket);
 
-/** The request handler of each listener. */
-export async function openDoors(
-  parts: DoorsParts,
-): Promise<(surface: Surface) => ReturnType<typeof createFrame>> {
-  const opened = [...(await configuredDoors(parts)), ...(await builtInDoors(parts))];
+export type OpenDoors = {
+  /** The request handler of each listener. */
+  readonly frame: (surface: Surface) => ReturnType<typeof createFrame>;
+  close(): Promise<void>;
+};
+
+export async function openDoors(parts: DoorsParts): Promise<OpenDoors> {
+  const { config } = parts.loaded;
+  const configured = await configuredDoors({ ...parts, doors: config.doors, log: parts.observers.log });
+  const opened = [...configured, ...(await builtInDoors(parts))];
   const { version, observers } = parts;
-  return (surface) =>
+  const frame = (surface: Surface) =>
     createFrame({
       surface,
       doors: opened,
@@ -38,17 +47,66 @@ export async function openDoors(
       recorder: observers.recorder,
       peerOf: peerOfSurface(surface),
     });
+  return {
+    frame,
+    async close() {
+      await Promise.all(configured.map((door) => door.close?.()));
+    },
+  };
 }
 
-function peerOfSurface(surface: Surface): FrameParts['peerOf'] {
+/** How pods are injected, loaded where the webhook is configured. */
+async function injector({
+  doors: { webhook },
+  version,
+}: ConfiguredDoorsParts): Promise<DoorContext['inject']> {
+  if (webhook === undefined) return () => [];
+  const [{ injectPod }, { jsonPatch }, { parsePod }] = await Promise.all([
+    import('../injection/inject.ts'),
+    import('../injection/patch.ts'),
+    import('../injection/pod.ts'),
+  ]);
+  return (given, ca) => {
+    const pod = parsePod(given);
+    return jsonPatch(pod, injectPod(pod, webhook as InjectionSettings, { ca, version }));
+  };
+}
+
+export function peerOfSurface(surface: Surface): FrameParts['peerOf'] {
   return surface === 'workload' || surface === 'admin' ? unixPeer : nobody;
 }
 
-async function configuredDoors({ loaded, issuer }: DoorsParts): Promise<readonly Door[]> {
+export type ConfiguredDoorsParts = Pick<DoorsParts, 'issuer' | 'kubernetes' | 'caCertificate' | 'version'> & {
+  readonly doors: Readonly<Record<string, unknown>>;
+  readonly log: Log;
+};
+
+/** What every door of the table may ask for. */
+type DoorContext = {
+  readonly issuer: Issuer;
+  readonly peerOf: FrameParts['peerOf'];
+  readonly kubernetes: StoreContext['kubernetes'];
+  /** The CA that Mintmark made for the listener `private`. */
+  readonly caCertificate: () => string | undefined;
+  readonly log: Log;
+  /** The operations that lead to the injected pod, none where it is injected already. Throws `invalid_request`. */
+  readonly inject: (pod: unknown, ca: string | undefined) => readonly unknown[];
+};
+
+export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<readonly Door[]> {
+  const { issuer, kubernetes, log, caCertificate } = parts;
+  const context: DoorContext = {
+    issuer,
+    peerOf: unixPeer,
+    kubernetes,
+    log,
+    caCertificate: () => caCertificate('private'),
+    inject: await injector(parts),
+  };
   return Promise.all(
-    Object.entries(loaded.config.doors).map(async ([name, block]) => {
-      const module = await doors[name as DoorName]();
-      return module.open(block as Parameters<typeof module.open>[0], { issuer, peerOf: unixPeer });
+    Object.entries(parts.doors).map(async ([name, block]) => {
+      const { open } = await doors[name as DoorName]();
+      return (open as (block: unknown, context: DoorContext) => Door)(block, context);
     }),
   );
 }
@@ -86,7 +144,7 @@ async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {
       keys: () => keys.live.current.keys,
       now: () => keys.live.now(),
       settings: () => ({ ...keys.settings(), cacheForSeconds: cacheFor }),
-      caCertificate,
+      caCertificate: () => caCertificate('public'),
     }),
     explain.openForSelf({ issuer, peerOf: unixPeer }),
     explain.openForAdmin({ issuer, openPeer: (pid) => peerOfPid(pid) }),

@@ -10,9 +10,10 @@ import type { LoadedTls, TlsPair } from '../net/tls.ts';
 import { idOf } from './token-files.ts';
 
 export type ListenersParts = {
-  readonly config: Config;
+  readonly config: Pick<Config, 'socket' | 'status'> & Partial<Pick<Config, 'admin' | 'public' | 'private'>>;
   readonly clock: Clock;
-  readonly store: KeyStore;
+  /** Where the CA of `tls: bootstrap` is kept. */
+  readonly store: KeyStore | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly names: Names;
   readonly frame: (surface: Surface) => (request: IncomingMessage, response: ServerResponse) => void;
@@ -23,7 +24,8 @@ export type ListenersParts = {
 
 export type Listeners = {
   readonly addresses: Readonly<Partial<Record<Surface, string>>>;
-  readonly caCertificate: () => string | undefined;
+  /** The CA that Mintmark made for a listener. */
+  readonly caCertificate: (surface: 'public' | 'private') => string | undefined;
   /** Reads the certificates again. */
   reloadTls(): Promise<void>;
   close(graceMs: number): Promise<void>;
@@ -37,6 +39,8 @@ type Tls = {
 };
 
 const ADMIN_MODE = 0o600;
+/** Thousands of sidecars renew at their own times, and each keeps its connection for seconds. */
+const SIDECARS_MAX = 16_384;
 const RENEW_CHECK_MS = 3_600_000;
 
 export async function openListeners(parts: ListenersParts): Promise<Listeners> {
@@ -54,25 +58,32 @@ export async function openListeners(parts: ListenersParts): Promise<Listeners> {
             strictPeer: config.socket.strictPeer,
             onPeer: parts.onPeer,
           }
-        : {};
+        : surface === 'private'
+          ? { limits: { maxConnections: SIDECARS_MAX } }
+          : {};
     const onFault = (error: Error) => parts.warn(`${surface} listener: ${error.message}`);
     const listener = await listen({ target, handler: frame(surface), onFault, ...own });
     opened.set(surface, listener);
     return listener;
   };
   try {
-    const tls = await openTls(parts);
+    const tls = await openTls(parts, config.public?.tls, 'bootstrap-ca');
+    const privateTls = await openTls(parts, config.private?.tls, 'private-ca');
     if (config.status !== undefined) await open('status', config.status.listen);
-    await open('admin', { path: config.admin.path, mode: ADMIN_MODE });
+    if (config.admin !== undefined) await open('admin', { path: config.admin.path, mode: ADMIN_MODE });
     const shown = config.public && (await open('public', { ...config.public.listen, tls: tls?.files }));
-    const following = shown === undefined ? undefined : tls?.follow(shown);
+    const apart =
+      config.private && (await open('private', { ...config.private.listen, tls: privateTls?.files }));
+    const following = [shown && tls?.follow(shown), apart && privateTls?.follow(apart)];
     await open('workload', workloadTarget(parts));
     return {
       addresses: Object.fromEntries([...opened].map(([surface, { address }]) => [surface, address])),
-      caCertificate: () => tls?.caCertificate,
-      reloadTls: async () => following?.reload(),
+      caCertificate: (surface) => (surface === 'public' ? tls : privateTls)?.caCertificate,
+      async reloadTls() {
+        for (const each of following) await each?.reload();
+      },
       async close(graceMs) {
-        following?.close();
+        for (const each of following) each?.close();
         await close(graceMs);
       },
     };
@@ -91,10 +102,15 @@ function workloadTarget({ config, env, names }: ListenersParts): ListenTarget {
   return { path, mode, gid };
 }
 
-async function openTls(parts: ListenersParts): Promise<Tls | undefined> {
-  const tls = parts.config.public?.tls;
-  if (tls === undefined || tls.kind === 'none') return undefined;
-  return tls.kind === 'files' ? openFiles(tls, parts) : openBootstrap(tls.names, parts);
+async function openTls(
+  parts: ListenersParts,
+  tls: NonNullable<Config['public']>['tls'] | undefined,
+  document: string,
+): Promise<Tls | undefined> {
+  if (tls === undefined || tls.kind === 'none' || parts.store === undefined) return undefined;
+  return tls.kind === 'files'
+    ? openFiles(tls, parts)
+    : openBootstrap(parts.store, document, tls.names, parts);
 }
 
 async function openFiles(
@@ -120,9 +136,14 @@ async function openFiles(
   };
 }
 
-async function openBootstrap(names: readonly string[], { clock, store, warn }: ListenersParts): Promise<Tls> {
+async function openBootstrap(
+  store: KeyStore,
+  document: string,
+  names: readonly string[],
+  { clock, warn }: ListenersParts,
+): Promise<Tls> {
   const { openBootstrapCa } = await import('../net/bootstrap-ca.ts');
-  const ca = await openBootstrapCa(store, { names, now: () => clock.now() });
+  const ca = await openBootstrapCa(store, { document, names, now: () => clock.now() });
   return {
     files: ca.current(),
     caCertificate: ca.caPem,

@@ -9,7 +9,7 @@ import { createMetrics, type Metrics } from '../observe/metrics.ts';
 import type { Keys } from './keys.ts';
 
 export type ObserversParts = {
-  readonly config: Config;
+  readonly config: Pick<Config, 'log'>;
   readonly clock: Clock;
   readonly version: string;
   readonly nodeVersion: string;

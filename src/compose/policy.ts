@@ -1,6 +1,6 @@
 /** The policy of a configuration: what its rules and token files may name depends on its attestors, its doors and the machine. */
 import type { Names } from '../attestors/names.ts';
-import type { LoadedConfig } from '../config.ts';
+import type { Config, LoadedConfig } from '../config.ts';
 import { compilePolicy, type Policy } from '../core/policy.ts';
 import type { Attestor, Facts } from '../core/ports.ts';
 import { type DoorName, doors } from '../doors/index.ts';
@@ -12,21 +12,30 @@ export async function policyOf(
   attestor: Pick<Attestor, 'kinds' | 'claimedKinds'>,
   names: Names,
 ): Promise<Policy> {
-  const { config, reject } = loaded;
+  const { policy, problems } = await compile(loaded.config, attestor, names);
+  if (problems.length > 0) throw loaded.reject(problems);
+  return policy;
+}
+
+/** The policy, and every mistake in rules, token files and the names of groups. */
+export async function compile(
+  config: Config,
+  attestor: Pick<Attestor, 'kinds' | 'claimedKinds'>,
+  names: Names,
+): Promise<ReturnType<typeof compilePolicy>> {
   const constants: Record<string, string> = { host: config.host };
   for (const [name, block] of Object.entries(config.doors))
     Object.assign(constants, await doorConstants(name as DoorName, block));
   const { issuer, rules, socket } = config;
   const { kinds, claimedKinds = [] } = attestor;
   const { policy, problems } = compilePolicy(rules, { issuer, constants, kinds, claimedKinds });
-  const all = [...problems, ...resolveTokenFiles(loaded, () => policy, names, 0).problems];
+  const all = [...problems, ...resolveTokenFiles({ config }, () => policy, names, 0).problems];
   if (socket.group !== undefined && idOf(names.groups(), socket.group) === undefined)
     all.push({ path: 'socket.group', message: `there is no group ${socket.group}` });
-  if (all.length > 0) throw reject(all);
-  return policy;
+  return { policy, problems: all };
 }
 
 async function doorConstants(name: DoorName, block: unknown): Promise<Facts> {
-  const module = await doors[name]();
-  return module.constants(block as Parameters<typeof module.constants>[0]);
+  const { constants } = (await doors[name]()) as { readonly constants?: (block: unknown) => Facts };
+  return constants?.(block) ?? {};
 }

@@ -16,7 +16,7 @@ type Entry = LoadedConfig['config']['tokens'][number];
 
 /** `ownGid` is for files that name no group. */
 export function resolveTokenFiles(
-  { config }: LoadedConfig,
+  { config }: Pick<LoadedConfig, 'config'>,
   policy: () => Policy,
   names: Names,
   ownGid: number,

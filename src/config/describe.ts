@@ -1,6 +1,6 @@
 /** Config → the file that would say all of it: the way back from the schema. */
 import { stringify } from 'yaml';
-import type { Config } from '../config.ts';
+import type { Config, LoadedSidecar } from '../config.ts';
 import { configSchema } from './schema.ts';
 import { formatDuration, formatListen, formatMode, type ListenAddress } from './units.ts';
 
@@ -10,6 +10,7 @@ export function effectiveSettings(config: Config): Readonly<Record<string, unkno
   const settings: Record<string, unknown> = {
     ...writtenMap(rest),
     public: listener && { ...writtenMap(listener), tls: writtenTls(listener.tls) },
+    private: config.private && { ...writtenMap(config.private), tls: writtenTls(config.private.tls) },
     status: status === undefined ? 'off' : writtenMap(status),
     keys: { ...writtenMap(keys), store: { [keys.store.name]: keys.store.block } },
     attestors,
@@ -22,7 +23,25 @@ export function effectiveSettings(config: Config): Readonly<Record<string, unkno
 const ORDER = Object.keys(configSchema({ attestors: {}, doors: {}, stores: {} }).entries);
 
 export function describeConfig(config: Config, format: 'yaml' | 'json' = 'yaml'): string {
-  const settings = prune(effectiveSettings(config));
+  return printed(effectiveSettings(config), format);
+}
+
+/** As `describeConfig`, for a sidecar. */
+export function describeSidecar(config: LoadedSidecar['config'], format: 'yaml' | 'json' = 'yaml'): string {
+  const { authority, status, ...rest } = config;
+  const { reuseFloor } = authority;
+  const written = {
+    ...authority,
+    reuseFloor: reuseFloor === 'off' ? reuseFloor : formatDuration(reuseFloor),
+  };
+  return printed(
+    { authority: written, ...writtenMap(rest), status: status ? writtenMap(status) : 'off' },
+    format,
+  );
+}
+
+function printed(value: unknown, format: 'yaml' | 'json'): string {
+  const settings = prune(value);
   return format === 'json' ? `${JSON.stringify(settings, null, 2)}\n` : stringify(settings);
 }
 

@@ -17,24 +17,25 @@ export const DEFAULT_SOCKET = '/run/mintmark/api.sock';
 export const DEFAULT_CACHE_SECONDS = 300;
 const DAY = 86_400;
 
-const socketMap = (defaultMode: string) => v.pipe(
-  v.strictObject({
-    path: withDefault(socketPath('Where workloads ask for tokens.', DEFAULT_SOCKET), DEFAULT_SOCKET),
-    group: v.optional(account('The group that may connect.', 'workloads')),
-    mode: withDefault(
-      mode('Who may connect, as octal digits in quotes.', '0660', 0o666, 'may give read and write only'),
-      defaultMode,
+const socketMap = (defaultMode: string) =>
+  v.pipe(
+    v.strictObject({
+      path: withDefault(socketPath('Where workloads ask for tokens.', DEFAULT_SOCKET), DEFAULT_SOCKET),
+      group: v.optional(account('The group that may connect.', 'workloads')),
+      mode: withDefault(
+        mode('Who may connect, as octal digits in quotes.', '0660', 0o666, 'may give read and write only'),
+        defaultMode,
+      ),
+      strictPeer: withDefault(flag('Refuse to start on a kernel without SO_PEERPIDFD (before 6.5).'), false),
+      maxConnections: withDefault(count('Open connections in all.', 1, 65_536), 1024),
+      maxConnectionsPerUid: withDefault(count('Open connections of one user.', 1, 65_536), 256),
+    }),
+    v.check(
+      ({ maxConnections, maxConnectionsPerUid }) => maxConnectionsPerUid <= maxConnections,
+      'lets one user have more connections than all: maxConnectionsPerUid is above maxConnections',
     ),
-    strictPeer: withDefault(flag('Refuse to start on a kernel without SO_PEERPIDFD (before 6.5).'), false),
-    maxConnections: withDefault(count('Open connections in all.', 1, 65_536), 1024),
-    maxConnectionsPerUid: withDefault(count('Open connections of one user.', 1, 65_536), 256),
-  }),
-  v.check(
-    ({ maxConnections, maxConnectionsPerUid }) => maxConnectionsPerUid <= maxConnections,
-    'lets one user have more connections than all: maxConnectionsPerUid is above maxConnections',
-  ),
-  v.description('The UNIX socket that workloads ask.'),
-);
+    v.description('The UNIX socket that workloads ask.'),
+  );
 
 function socketUnion(defaultMode: string) {
   const map = socketMap(defaultMode);

@@ -3,7 +3,14 @@
  * editor says about it (the JSON Schema is made of this too).
  */
 import * as v from 'valibot';
-import { adminSchema, DEFAULT_SOCKET, privateSchema, publicSchema, socketSchema, statusSchema } from './listeners.ts';
+import {
+  adminSchema,
+  DEFAULT_SOCKET,
+  privateSchema,
+  publicSchema,
+  socketSchema,
+  statusSchema,
+} from './listeners.ts';
 import { attestorsSchema, doorsSchema, keysSchema, type PluginSchemas } from './plugins.ts';
 import { ruleSchema, tokenFileSchema } from './rules.ts';
 import { duration, notation, singleLine, withDefault } from './scalars.ts';

@@ -2,16 +2,15 @@
 import * as v from 'valibot';
 import { adminSchema, DEFAULT_SOCKET, sidecarSocketSchema, statusSchema } from './listeners.ts';
 import { attestorsSchema, doorsSchema } from './plugins.ts';
+import { absolutePath, audience, duration, flag, mode, notation, withDefault } from './scalars.ts';
 import {
-  absolutePath,
-  audience,
-  duration,
-  flag,
-  mode,
-  notation,
-  withDefault,
-} from './scalars.ts';
-import { DEFAULT_ATTESTORS, DEFAULT_DOORS, hostSchema, logSchema, type Rooms, stopWithinSchema } from './schema.ts';
+  DEFAULT_ATTESTORS,
+  DEFAULT_DOORS,
+  hostSchema,
+  logSchema,
+  type Rooms,
+  stopWithinSchema,
+} from './schema.ts';
 
 const HOUR = 3600;
 /** What a file is shown to the pod with: its mount is the boundary. */
@@ -41,7 +40,9 @@ const authority = v.pipe(
   v.strictObject({
     url,
     ca: v.optional(pem),
-    caFile: v.optional(absolutePath('Or the file of it, in PEM.', '/etc/mintmark/ca.crt')),
+    caFile: v.optional(
+      absolutePath('Or the file of it, read again for each connection.', '/etc/mintmark/ca.crt'),
+    ),
     tokenFile: withDefault(
       absolutePath("The pod's own projected service account token.", '/var/run/secrets/mintmark/token'),
       '/var/run/secrets/mintmark/token',
@@ -49,7 +50,12 @@ const authority = v.pipe(
     reuseFloor: withDefault(
       v.union(
         [
-          duration('While the authority is away, a token with less life left is not given again.', '1m', 1, HOUR),
+          duration(
+            'While the authority is away, a token with less life left is not given again.',
+            '1m',
+            1,
+            HOUR,
+          ),
           v.literal('off'),
         ],
         'must be a duration such as 1m, or off',
@@ -71,7 +77,10 @@ const authority = v.pipe(
 const tokenFile = v.strictObject({
   path: absolutePath('The file that is kept fresh.', '/run/mintmark/tokens/aws'),
   audience: audience('The audience of its token.', 'sts.amazonaws.com'),
-  mode: withDefault(mode('Who may read it, as octal digits in quotes.', SHARED_MODE, 0o444, 'may let read only'), SHARED_MODE),
+  mode: withDefault(
+    mode('Who may read it, as octal digits in quotes.', SHARED_MODE, 0o444, 'may let read only'),
+    SHARED_MODE,
+  ),
   principalTags: withDefault(flag('Ask for the principal tags of the rule.'), false),
 });
 
@@ -86,7 +95,8 @@ export function sidecarSchema(rooms: Pick<Rooms, 'attestors' | 'doors'>) {
     host: v.optional(hostSchema),
     socket: withDefault(sidecarSocketSchema, DEFAULT_SOCKET),
     status: withDefault(statusSchema, { listen: '127.0.0.1:9464' }),
-    admin: withDefault(adminSchema, {}),
+    /** Nothing is administrated here; where the socket would lie is no mistake, since an image may say it. */
+    admin: v.optional(adminSchema),
     attestors: withDefault(attestorsSchema(rooms.attestors), DEFAULT_ATTESTORS),
     doors: withDefault(doorsSchema(rooms.doors), DEFAULT_DOORS),
     tokens: withDefault(v.pipe(v.array(tokenFile), v.description('Token files that are kept fresh.')), []),
@@ -101,13 +111,16 @@ export function sidecarSchema(rooms: Pick<Rooms, 'attestors' | 'doors'>) {
 
 export type DecodedSidecar = v.InferOutput<ReturnType<typeof sidecarSchema>>;
 
-export type SidecarConfig = Omit<DecodedSidecar, 'host' | 'status' | 'stopWithin'> & {
+export type SidecarConfig = Omit<DecodedSidecar, 'host' | 'status' | 'admin' | 'stopWithin'> & {
   host: string;
   status: Exclude<DecodedSidecar['status'], 'off'> | undefined;
   stopWithinSeconds: number;
 };
 
-export function completeSidecar({ stopWithin, ...decoded }: DecodedSidecar, host: string): SidecarConfig {
+export function completeSidecar(
+  { stopWithin, admin: _, ...decoded }: DecodedSidecar,
+  host: string,
+): SidecarConfig {
   const { status } = decoded;
   return {
     ...decoded,

@@ -16,13 +16,16 @@ const WILDCARDS_MAX = 4;
 export function parseAudience(value: unknown): readonly string[] {
   const list: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (list.length === 0 || list.length > AUDIENCE_MAX_COUNT)
-    throw new IssuerError('invalid_request', `aud has ${list.length} values`);
+    throw malformed(`aud has ${list.length} values: 1 to ${AUDIENCE_MAX_COUNT} are taken`);
   if (!list.every(isAudience))
-    throw new IssuerError(
-      'invalid_request',
+    throw malformed(
       `aud must be a string of 1 to ${AUDIENCE_MAX_LENGTH} characters, with no control character among them`,
     );
   return [...new Set(list)];
+}
+
+function malformed(reason: string): IssuerError {
+  return new IssuerError('invalid_request', reason, { shown: { reason } });
 }
 
 function isAudience(value: unknown): value is string {

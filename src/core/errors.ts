@@ -8,6 +8,7 @@
 export const ERROR_SENTENCES = {
   invalid_request: 'The request is malformed.', // RFC 6749 section 5.2
   invalid_target: 'No rule allows this audience to this caller.', // RFC 8693 section 2.2.2
+  single_audience: 'A token for several audiences at once is not given to this caller.',
   access_denied: 'No rule matches this caller.', // RFC 6749 section 4.1.2.1
   peer_unproven: 'The kernel could not say for certain who is calling.',
   peer_changed: 'The calling process ended or changed while it was being answered.',
@@ -15,7 +16,7 @@ export const ERROR_SENTENCES = {
   not_found: 'There is no such thing here.',
   method_not_allowed: 'This path does not take this method.',
   request_too_large: 'The request body is too large.',
-  request_timeout: 'The request body did not arrive in time.',
+  request_timeout: 'The request did not arrive in time.',
   too_many_requests: 'This caller asks too often.', // RFC 6585 section 4
   conflict: 'Somebody else made a change first, or this change is not allowed now.',
   key_not_ready: 'The signing key for this algorithm is published and does not sign yet.',

@@ -153,7 +153,7 @@ export function rotate(
   settings: RingSettings,
 ): KeyRing {
   const next = find(ring.keys, algorithm, 'next');
-  if (next === undefined) throw refused('conflict', `there is no next key for ${algorithm} yet`);
+  if (next === undefined) throw noNext(ring, algorithm);
   const wait = secondsUntilReady(ring, algorithm, now, settings) ?? 0;
   if (wait > 0 && !isForced) throw notPublishedLongEnough(next, wait);
   const draft: Draft = { keys: [...ring.keys], spares: [], missing: [], now, settings };
@@ -164,6 +164,12 @@ export function rotate(
 /** The operator who gave the command may read why. */
 function refused(code: 'conflict' | 'not_found', reason: string): IssuerError {
   return new IssuerError(code, reason, { shown: { reason } });
+}
+
+function noNext(ring: KeyRing, algorithm: Algorithm): IssuerError {
+  const isFull = ring.keys.length >= MAX_KEYS;
+  const why = isFull ? `: the ring has its ${MAX_KEYS} keys, and revoking a retired one makes room` : ' yet';
+  return refused('conflict', `there is no next ${algorithm} key to take over${why}`);
 }
 
 function notPublishedLongEnough({ algorithm, keyId }: RingKey, wait: number): IssuerError {
@@ -188,8 +194,7 @@ export function revoke(ring: KeyRing, keyId: string, now: EpochSeconds, settings
     settings,
   };
   if (key.state === 'active') {
-    if (next === undefined)
-      throw refused('conflict', `there is no next ${key.algorithm} key to take over yet`);
+    if (next === undefined) throw noNext(ring, key.algorithm);
     promote(draft, next);
   }
   return { keys: draft.keys, changedAt: now };

@@ -5,16 +5,9 @@
  */
 import { type AudienceMatch, compileAudiences } from './audience.ts';
 import { type ClaimTemplates, compileClaims, renderClaims } from './claim-templates.ts';
-import type {
-  Algorithm,
-  Decision,
-  Facts,
-  NearRule,
-  Refused,
-  SelectorKind,
-  TokenRequest,
-  Workload,
-} from './ports.ts';
+import { refuse } from './nearest.ts';
+import type { Algorithm, Decision, Facts, Refused, SelectorKind, TokenRequest, Workload } from './ports.ts';
+import { factOf, kindOf } from './selectors.ts';
 import { parseTemplate, renderSubject, subjectProblems, type Template, variablesOf } from './template.ts';
 
 /** One rule, as the configuration gives it. */
@@ -47,7 +40,12 @@ export type PolicyContext = {
   readonly claimedKinds?: readonly SelectorKind[];
 };
 
-export type PolicyProblem = { readonly path: string; readonly message: string };
+export type PolicyProblem = {
+  readonly path: string;
+  readonly message: string;
+  /** It names what no attestor or door of the configuration knows. */
+  readonly isUnknown?: boolean;
+};
 
 export interface Policy {
   /** The selector kinds that some rule or template needs. */
@@ -72,14 +70,13 @@ export type Vouched = {
   readonly unproven: readonly string[];
 };
 
-type CompiledRule = {
+export type CompiledRule = {
   readonly rule: Rule;
   readonly allowsAudience: AudienceMatch;
   readonly subject: Template;
   readonly claims: ClaimTemplates;
 };
 
-const NEAREST_SHOWN = 3;
 export const MIN_TTL_SECONDS = 60;
 
 /** Throws nothing: every mistake is in `problems`, each with its path below `rules`. */
@@ -89,27 +86,30 @@ export function compilePolicy(
 ): { readonly policy: Policy; readonly problems: readonly PolicyProblem[] } {
   const problems: PolicyProblem[] = [];
   const compiled = rules.map((rule, index) => {
-    const report = (key: string, message: string) =>
-      problems.push({ path: `rules[${index}].${key}`, message });
+    const report: Report = (key, message, isUnknown = false) =>
+      problems.push({ path: `rules[${index}].${key}`, message, isUnknown });
     return compileRule(rule, context, report);
   });
   return { policy: createPolicy(compiled, context), problems };
 }
 
-type Report = (key: string, message: string) => void;
+type Report = (key: string, message: string, isUnknown?: boolean) => void;
 
 function compileRule(rule: Rule, context: PolicyContext, report: Report): CompiledRule {
   rule.match.forEach((selector, index) => {
     const kind = kindOf(selector);
     if (!context.kinds.includes(kind))
-      report(`match[${index}]`, `no attestor proves ${kind}; known: ${context.kinds.join(' ')}`);
+      report(`match[${index}]`, `no attestor proves ${kind}; known: ${context.kinds.join(' ')}`, true);
   });
   const { claimedKinds = [] } = context;
   if (rule.match.length > 0 && rule.match.every((selector) => claimedKinds.includes(kindOf(selector))))
-    report('match', 'rests on nothing but what a sidecar says of its caller: name the pod too, as in k8s:sa:web');
+    report(
+      'match',
+      'rests on nothing but what a sidecar says of its caller: name the pod too, as in k8s:sa:web',
+    );
   const parse = (key: string, text: string) => {
     const template = attempt(key, report, () => parseTemplate(text)) ?? { text, parts: [text] };
-    reportUnknown(template, context, (message) => report(key, message));
+    reportUnknown(template, context, (message) => report(key, message, true));
     return template;
   };
   const subject = parse('subject', rule.subject);
@@ -230,49 +230,6 @@ function refusal(code: Refused['code'], reason: string): Refused {
   return { allowed: false, code, reason, nearest: [], shown: [] };
 }
 
-function refuse(rules: readonly CompiledRule[], workload: Workload, request: TokenRequest): Refused {
-  const near = rules.map((compiled) => ({ compiled, near: nearRule(compiled, workload, request) }));
-  near.sort((a, b) => distance(a.near) - distance(b.near));
-  const shown = near.filter(({ compiled }) => compiled.rule.explain);
-  const isMatched = near.some((entry) => entry.near.fails.length === 0);
-  return {
-    allowed: false,
-    code: isMatched ? 'invalid_target' : 'access_denied',
-    reason: `no rule allows ${request.audience.join(' ')} to this caller`,
-    nearest: near.slice(0, NEAREST_SHOWN).map((entry) => entry.near),
-    shown: shown.slice(0, NEAREST_SHOWN).map((entry) => entry.near),
-  };
-}
-
-function nearRule(
-  { rule, allowsAudience }: CompiledRule,
-  workload: Workload,
-  request: TokenRequest,
-): NearRule {
-  const isHeld = (selector: string) => workload.selectors.has(selector);
-  return {
-    rule: rule.name,
-    holds: rule.match.filter(isHeld),
-    fails: rule.match
-      .filter((selector) => !isHeld(selector))
-      .map((selector) => ({ selector, instead: insteadOf(kindOf(selector), workload) })),
-    allowsAudience: allowsAudience(request.audience),
-  };
-}
-
-/** The value that the caller has in place of the one asked for, or why it has none. */
-function insteadOf(kind: SelectorKind, workload: Workload): string {
-  const reason = workload.unproven[kind];
-  if (reason !== undefined) return reason;
-  const values = [...workload.selectors].filter((held) => kindOf(held) === kind);
-  return values.length === 0 ? 'not attested' : values.map((held) => held.slice(kind.length + 1)).join(', ');
-}
-
-function distance(near: NearRule): number {
-  const total = near.holds.length + near.fails.length;
-  return near.fails.length / total + (near.allowsAudience ? 0 : 0.5);
-}
-
 function wantedBy(
   { rule, subject, claims }: CompiledRule,
   kinds: readonly SelectorKind[],
@@ -286,14 +243,4 @@ function pinnedFacts(match: readonly string[]): Facts {
   return Object.fromEntries(
     match.map((selector) => [factOf(kindOf(selector)), selector.slice(kindOf(selector).length + 1)]),
   );
-}
-
-/** `unix:uid:1000` → `unix:uid`. */
-export function kindOf(selector: string): SelectorKind {
-  return selector.split(':', 2).join(':');
-}
-
-/** `unix:uid` → `unix.uid`. */
-export function factOf(kind: SelectorKind): string {
-  return kind.replace(':', '.');
 }

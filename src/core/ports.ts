@@ -128,7 +128,10 @@ export type Allowed = {
 
 export type Refused = {
   readonly allowed: false;
-  readonly code: Extract<ErrorCode, 'access_denied' | 'invalid_target' | 'invalid_request'>;
+  readonly code: Extract<
+    ErrorCode,
+    'access_denied' | 'invalid_target' | 'single_audience' | 'invalid_request'
+  >;
   /** One line for people: what kept the request from being granted. */
   readonly reason: string;
   /** Nearest first. `shown` are those whose owner lets the caller see them. */

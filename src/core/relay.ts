@@ -128,7 +128,8 @@ class Remembered {
     const { issued, keptAt, lifeSeconds } = kept;
     const byElapsed = lifeSeconds - (this.#clock.elapsed() - keptAt);
     const left = Math.min(issued.claims.exp - this.#clock.now(), byElapsed);
-    if (left >= (this.#settings.floorSeconds ?? Number.POSITIVE_INFINITY)) return { ...issued, isReused: true };
+    if (left >= (this.#settings.floorSeconds ?? Number.POSITIVE_INFINITY))
+      return { ...issued, isReused: true };
     this.#kept.delete(key);
     return undefined;
   }

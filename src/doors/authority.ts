@@ -21,11 +21,11 @@ const CLAIMED_MAX = 32;
 const TOKEN_MAX_LENGTH = 16 * 1024;
 
 /** A bearer that proves nothing is unauthorized (RFC 6750 section 3.1). */
-const errorStatus: Readonly<Record<ErrorCode, number>> = { ...ERROR_STATUS, peer_unproven: 401, peer_changed: 401 };
-
-export function constants(): Readonly<Record<string, string>> {
-  return {};
-}
+const errorStatus: Readonly<Record<ErrorCode, number>> = {
+  ...ERROR_STATUS,
+  peer_unproven: 401,
+  peer_changed: 401,
+};
 
 export function open(_block: v.InferOutput<typeof config>, { issuer }: AuthorityContext): Door {
   const tokens = route('/v1/sidecar/tokens', 'createSidecarToken', async (http) => {
@@ -70,7 +70,9 @@ async function parse(http: Context): Promise<{ readonly peer: BearerPeer; readon
 const Fields = v.object({
   claimed: v.optional(
     v.pipe(
-      v.array(v.pipe(v.string(), v.regex(/^sidecar:[a-z-]+:[\x20-\x7e]{1,255}$/, 'is no claim of a sidecar'))),
+      v.array(
+        v.pipe(v.string(), v.regex(/^sidecar:[a-z-]+:[\x20-\x7e]{1,255}$/, 'is no claim of a sidecar')),
+      ),
       v.maxLength(CLAIMED_MAX),
     ),
     [],
@@ -92,7 +94,11 @@ function bearerOf(header: string): string {
 
 function operationOf(operationId: string) {
   const properties = {
-    claimed: { type: 'array', maxItems: CLAIMED_MAX, items: { type: 'string', pattern: '^sidecar:[a-z-]+:.+$' } },
+    claimed: {
+      type: 'array',
+      maxItems: CLAIMED_MAX,
+      items: { type: 'string', pattern: '^sidecar:[a-z-]+:.+$' },
+    },
     audience: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] },
     ttl: { type: 'integer' },
     aws_principal_tags: { type: 'boolean' },
@@ -103,7 +109,10 @@ function operationOf(operationId: string) {
     security: [{ bearer: [] }],
     requestBody: jsonBody(properties, ['audience']),
     responses: {
-      200: { description: 'What was signed, or would be', content: { 'application/json': { schema: { type: 'object' } } } },
+      200: {
+        description: 'What was signed, or would be',
+        content: { 'application/json': { schema: { type: 'object' } } },
+      },
       ...bodyErrors,
       401: errorAnswer('The token proves no running pod'),
       403: errorAnswer('The pod may not have this token; the answer says what kept it'),

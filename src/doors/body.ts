@@ -32,16 +32,18 @@ export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): P
   });
 }
 
+/** What a form's text stands for in fields that are no text; undefined: nothing, and the text stays. */
+export type FormReaders = Readonly<Record<string, (text: string) => unknown>>;
+
 /** The fields of a body, these and no others. Throws what `readBody` and `parseFields` throw. */
 export async function readFields(
   request: IncomingMessage,
   known: readonly string[],
+  readers: FormReaders = {},
 ): Promise<Readonly<Record<string, unknown>>> {
-  const fields = parseFields(await readBody(request), request.headers['content-type']);
+  const fields = parseFields(await readBody(request), request.headers['content-type'], readers);
   if (Object.keys(fields).every((name) => known.includes(name))) return fields;
-  throw new IssuerError('invalid_request', 'a field is not known here', {
-    shown: { reason: `known fields: ${known.join(' ')}` },
-  });
+  throw malformed(`known fields: ${known.join(' ')}`);
 }
 
 /**
@@ -52,19 +54,20 @@ export async function readFields(
 export function parseFields(
   bytes: Buffer,
   contentType: string | undefined,
+  readers: FormReaders = {},
 ): Readonly<Record<string, unknown>> {
   const text = bytes.toString('utf8').trim();
   if (text === '') return {};
   if (text.startsWith('{')) return parseJsonObject(text);
-  if (contentType !== undefined && FORM.test(contentType)) return parseForm(text);
-  throw new IssuerError('invalid_request', 'the body is no JSON object');
+  if (contentType !== undefined && FORM.test(contentType)) return parseForm(text, readers);
+  throw malformed('the body is no JSON object');
 }
 
 /** Throws `invalid_request`. */
 export function parseJsonObject(text: string): Readonly<Record<string, unknown>> {
   const value = parseJson(text);
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new IssuerError('invalid_request', 'the body is no JSON object');
+    throw malformed('the body is no JSON object');
   assertPlainJson(text);
   return value as Record<string, unknown>;
 }
@@ -73,17 +76,25 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new IssuerError('invalid_request', 'the body is no valid JSON', { cause: (cause as Error).name });
+    throw malformed('the body is no valid JSON', (cause as Error).name);
   }
 }
 
-function parseForm(text: string): Readonly<Record<string, unknown>> {
+function parseForm(text: string, readers: FormReaders): Readonly<Record<string, unknown>> {
   const form = new URLSearchParams(text);
   const names = [...form.keys()];
-  if (new Set(names).size !== names.length)
-    throw new IssuerError('invalid_request', 'a parameter is repeated');
-  if (names.includes('__proto__')) throw new IssuerError('invalid_request', '__proto__ is no parameter');
-  return Object.fromEntries(form);
+  if (new Set(names).size !== names.length) throw malformed('a field is repeated');
+  if (names.includes('__proto__')) throw malformed('__proto__ is no field');
+  const read = (name: string, value: string) => {
+    const reader = Object.hasOwn(readers, name) ? readers[name] : undefined;
+    return reader === undefined ? value : (reader(value) ?? value);
+  };
+  return Object.fromEntries([...form].map(([name, value]) => [name, read(name, value)]));
+}
+
+/** The caller may read why; nothing of the body is in it. */
+function malformed(reason: string, cause?: string): IssuerError {
+  return new IssuerError('invalid_request', reason, { cause, shown: { reason } });
 }
 
 const JSON_TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:)?)|[{}[\]]/gs;
@@ -99,14 +110,13 @@ function assertPlainJson(text: string): void {
     if (token === '{' || token === '[') objects.push(token === '{' ? new Set() : undefined);
     else if (token === '}' || token === ']') objects.pop();
     else if (colon !== undefined) assertNewName(token, objects.at(-1));
-    if (objects.length > DEPTH_MAX)
-      throw new IssuerError('invalid_request', `the body nests deeper than ${DEPTH_MAX}`);
+    if (objects.length > DEPTH_MAX) throw malformed(`the body nests deeper than ${DEPTH_MAX}`);
   }
 }
 
 function assertNewName(literal: string, names: Set<string> | undefined): void {
   const name: string = JSON.parse(literal);
-  if (name === '__proto__') throw new IssuerError('invalid_request', '__proto__ is no field');
-  if (names?.has(name) === true) throw new IssuerError('invalid_request', 'a field is repeated');
+  if (name === '__proto__') throw malformed('__proto__ is no field');
+  if (names?.has(name) === true) throw malformed('a field is repeated');
   names?.add(name);
 }

@@ -26,6 +26,8 @@ export type Door = {
   readonly routes: readonly Route[];
   /** The wire form of an error; the frame's own where absent. */
   readonly errorStatus?: Readonly<Record<ErrorCode, number>>;
+  /** Ends what it does beside answering. */
+  close?(): Promise<void>;
 };
 
 export type FrameParts = {
@@ -41,6 +43,7 @@ export type FrameParts = {
 export const ERROR_STATUS: Readonly<Record<ErrorCode, number>> = {
   invalid_request: 400,
   invalid_target: 403,
+  single_audience: 400,
   access_denied: 403,
   peer_unproven: 403,
   peer_changed: 403,
@@ -55,6 +58,9 @@ export const ERROR_STATUS: Readonly<Record<ErrorCode, number>> = {
   temporarily_unavailable: 503,
   server_error: 500,
 };
+
+/** On the wire a code is its own word, but where OAuth has one word for two. */
+const ERROR_WORD: Readonly<Partial<Record<ErrorCode, string>>> = { single_audience: 'invalid_target' };
 
 const FORWARDED: ReadonlySet<string> = new Set(['origin', 'forwarded', 'via']);
 
@@ -166,5 +172,9 @@ function answerError(context: Context, door: Door | undefined, thrown: unknown, 
   if (error.retryAfterSeconds !== undefined) context.set('Retry-After', String(error.retryAfterSeconds));
   if (!context.req.complete) context.set('Connection', 'close');
   context.set('Cache-Control', 'no-store');
-  context.body = { error: error.code, error_description: error.sentence, ...error.shown };
+  context.body = {
+    error: ERROR_WORD[error.code] ?? error.code,
+    error_description: error.sentence,
+    ...error.shown,
+  };
 }

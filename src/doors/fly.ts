@@ -8,9 +8,9 @@ import { parseAudience } from '../core/audience.ts';
 import { IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
 import type { ClaimSet, Facts, IssuedToken, TokenRequest } from '../core/ports.ts';
-import { readFields } from './body.ts';
+import { type FormReaders, readFields } from './body.ts';
 import { type Door, type FrameParts, requirePeer } from './door.ts';
-import { audience, audiences, bodyErrors, errorAnswer, jsonBody } from './openapi.ts';
+import { audience, audiences, bodyErrors, errorAnswer, jsonBody, withForm } from './openapi.ts';
 
 const text = (description: string) =>
   v.optional(v.pipe(v.string(), v.nonEmpty(), v.description(description)));
@@ -40,11 +40,15 @@ export function constants(block: FlyConfig): Facts {
 }
 
 const FIELDS = ['aud', 'aws_principal_tags', 'ttl'];
+const FORM: FormReaders = {
+  aws_principal_tags: (text) => (text === 'true' ? true : text === 'false' ? false : undefined),
+  ttl: (text) => (/^[0-9]{1,6}$/.test(text) ? Number(text) : undefined),
+};
 
 export function open(block: FlyConfig, context: FlyContext): Door {
   const claims = claimsOf(block);
   async function handle(http: Context): Promise<void> {
-    const fields = await readFields(http.req, FIELDS);
+    const fields = await readFields(http.req, FIELDS, FORM);
     const request = parseRequest(fields, block.audience, claims);
     http.state.audience = request.audience;
     const issued = await context.issuer.issueToken('fly', requirePeer(context.peerOf, http), request);
@@ -111,16 +115,14 @@ function parseRequest(
 }
 
 function parseTtl(value: unknown): number | undefined {
-  const seconds = typeof value === 'string' && /^[0-9]{1,6}$/.test(value) ? Number(value) : value;
-  if (seconds === undefined || (typeof seconds === 'number' && Number.isSafeInteger(seconds))) return seconds;
+  if (value === undefined || (typeof value === 'number' && Number.isSafeInteger(value))) return value;
   throw new IssuerError('invalid_request', 'ttl is no whole number of seconds', {
     shown: { reason: 'ttl is a whole number of seconds' },
   });
 }
 
 function parseFlag(value: unknown): boolean {
-  if (value === undefined || value === false || value === 'false') return false;
-  if (value === true || value === 'true') return true;
+  if (value === undefined || typeof value === 'boolean') return value ?? false;
   throw new IssuerError('invalid_request', 'aws_principal_tags is no boolean', {
     shown: { reason: 'aws_principal_tags is true or false' },
   });
@@ -140,7 +142,10 @@ function operationOf(block: FlyConfig) {
   return {
     operationId: 'createOidcToken',
     summary: 'A short-lived OIDC token for the calling process',
-    requestBody: jsonBody(properties, block.audience === undefined ? ['aud'] : []),
+    requestBody: withForm(jsonBody(properties, block.audience === undefined ? ['aud'] : []), {
+      ...properties,
+      aud: { ...audience, description: 'The recipient' },
+    }),
     responses: {
       200: {
         description: 'The raw JWT',

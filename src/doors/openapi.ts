@@ -19,9 +19,16 @@ export const audiences: Part = {
 };
 
 /** A request's fields; none but these are taken. */
-export function jsonBody(properties: Part, required: readonly string[] = []): Part {
+export function jsonBody(properties: Part, required: readonly string[] = []) {
   const schema = { type: 'object', additionalProperties: false, required, properties };
   return { required: required.length > 0, content: { 'application/json': { schema } } };
+}
+
+/** The same body as a form too, in which some of the fields are simpler. */
+export function withForm(body: ReturnType<typeof jsonBody>, properties: Part): Part {
+  const { schema } = body.content['application/json'];
+  const form = { 'application/x-www-form-urlencoded': { schema: { ...schema, properties } } };
+  return { ...body, content: { ...body.content, ...form } };
 }
 
 export function jsonAnswer(description: string): Part {

@@ -40,7 +40,9 @@ export interface TokenFiles {
   close(): void;
 }
 
+/** At most; after a fault all sidecars try again, and not in step. */
 const RETRY_SECONDS = 5;
+const RETRY_SPREAD = 0.6;
 const NAP_SECONDS = 30;
 /** open(2): only to name what is below it, so that no right to list it is needed. */
 const O_PATH = 0o10000000;
@@ -54,13 +56,13 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
   let isClosed = false;
 
   async function refresh(file: TokenFile): Promise<void> {
-    let seconds = RETRY_SECONDS;
+    let seconds = RETRY_SECONDS * (1 - RETRY_SPREAD * parts.random());
     try {
       const { workload, rule } = file.vouched();
       const request = { audience: [file.audience], principalTags: file.principalTags, rule };
       const { token, claims } = await parts.issuer.issueTokenFor('token-files', workload, request);
       if (isClosed) return; // whoever opened the files anew may have written a newer one
-      await replaceFile(file, token);
+      await replaceFile(file.path, token, file);
       written.add(file.path);
       parts.onRefresh(file, { expiresAt: claims.exp });
       seconds = ((claims.exp - claims.iat) / 2) * (1 - JITTER * parts.random());
@@ -88,14 +90,17 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
   };
 }
 
+/** Permission bits, and whose it is; -1: our own. */
+type Rights = { readonly mode: number; readonly uid: number; readonly gid: number };
+
 /**
  * Temporary file, fsync, rename, all through a held directory: its owner may be
  * the workload, which could swap the path under us.
  */
-async function replaceFile(file: TokenFile, token: string): Promise<void> {
-  const directory = await openDirectory(dirname(file.path));
+export async function replaceFile(path: string, text: string, rights: Rights): Promise<void> {
+  const directory = await openDirectory(dirname(path));
   const inside = (name: string) => `/proc/self/fd/${directory.fd}/${name}`;
-  const temporary = inside(`.${basename(file.path)}.new`);
+  const temporary = inside(`.${basename(path)}.new`);
   try {
     // One that a killed process left.
     await unlink(temporary).catch(() => undefined);
@@ -105,8 +110,8 @@ async function replaceFile(file: TokenFile, token: string): Promise<void> {
       0o600,
     );
     try {
-      await fill(handle, file, token);
-      await rename(temporary, inside(basename(file.path)));
+      await fill(handle, text, rights);
+      await rename(temporary, inside(basename(path)));
     } catch (error) {
       await unlink(temporary).catch(() => undefined);
       throw error;
@@ -135,11 +140,11 @@ async function openDirectory(path: string): Promise<FileHandle> {
   return directory;
 }
 
-async function fill(handle: FileHandle, file: TokenFile, token: string): Promise<void> {
+async function fill(handle: FileHandle, text: string, { mode, uid, gid }: Rights): Promise<void> {
   try {
-    await handle.writeFile(token);
-    await handle.chmod(file.mode);
-    await handle.chown(file.uid, file.gid);
+    await handle.writeFile(text);
+    await handle.chmod(mode);
+    await handle.chown(uid, gid);
     await handle.sync();
   } finally {
     await handle.close();

@@ -16,7 +16,6 @@ import type { EpochSeconds, KeyStore } from '../core/ports.ts';
 import { buildCertificate } from './certificate.ts';
 import type { TlsPair } from './tls.ts';
 
-const DOCUMENT = 'bootstrap-ca';
 const CA_SECONDS = 3652 * 86400;
 const SERVER_SECONDS = 30 * 86400;
 /** Clocks of clients may be this far behind. */
@@ -32,6 +31,8 @@ export type BootstrapCa = {
 };
 
 export type BootstrapOptions = {
+  /** Where the CA lies in the store. */
+  readonly document: string;
   /** DNS names and IP addresses that clients reach the server by. */
   readonly names: readonly string[];
   now(): EpochSeconds;
@@ -50,15 +51,17 @@ type Authority = {
  */
 export async function openBootstrapCa(store: KeyStore, options: BootstrapOptions): Promise<BootstrapCa> {
   const names = checkNames(options.names);
-  const authority = (await readAuthority(store)) ?? (await makeAuthority(store, names, options.now()));
-  assertVouchesFor(authority, names);
-  let server = issueServer(authority, names, options.now());
+  const { document } = options;
+  const authority =
+    (await readAuthority(store, document)) ?? (await makeAuthority(store, document, names, options.now()));
+  assertVouchesFor(authority, names, document);
+  let server = issueServer(authority, names, options.now(), document);
   return {
     caPem: authority.certificate.toString(),
     current: () => server.pair,
     renew(now) {
       if (now >= server.issuedAt && now < server.renewAt) return false;
-      server = issueServer(authority, names, now);
+      server = issueServer(authority, names, now, document);
       return true;
     },
   };
@@ -80,15 +83,16 @@ function checkNames(names: readonly string[]): readonly string[] {
   return [...new Set(canonical)].sort();
 }
 
-async function readAuthority(store: KeyStore): Promise<Authority | undefined> {
-  const found = await store.read(DOCUMENT);
-  return (
-    found && decodeAuthority(Buffer.from(found.bytes.buffer, found.bytes.byteOffset, found.bytes.byteLength))
-  );
+async function readAuthority(store: KeyStore, document: string): Promise<Authority | undefined> {
+  const found = await store.read(document);
+  if (found === undefined) return undefined;
+  const { buffer, byteOffset, byteLength } = found.bytes;
+  return decodeAuthority(Buffer.from(buffer, byteOffset, byteLength), document);
 }
 
 async function makeAuthority(
   store: KeyStore,
+  document: string,
   names: readonly string[],
   now: EpochSeconds,
 ): Promise<Authority> {
@@ -107,11 +111,11 @@ async function makeAuthority(
   });
   const bytes = encodeAuthority({ privateKey, certificate, names });
   try {
-    await store.write(DOCUMENT, bytes, undefined);
+    await store.write(document, bytes, undefined);
     return { privateKey, certificate, names };
   } catch (error) {
     if (!(error instanceof IssuerError && error.code === 'conflict')) throw error;
-    const theirs = await readAuthority(store);
+    const theirs = await readAuthority(store, document);
     if (theirs === undefined) throw error;
     return theirs;
   } finally {
@@ -129,16 +133,17 @@ const fingerprintOf = (key: KeyObject): string =>
 const isWithin = (name: string, permitted: string): boolean =>
   name === permitted || (isIP(permitted) === 0 && isIP(name) === 0 && name.endsWith(`.${permitted}`));
 
-function assertVouchesFor(authority: Authority, names: readonly string[]): void {
+function assertVouchesFor(authority: Authority, names: readonly string[], document: string): void {
   const beyond = names.filter((name) => !authority.names.some((permitted) => isWithin(name, permitted)));
   if (beyond.length === 0) return;
   throw new IssuerError(
     'server_error',
-    `the bootstrap CA was made for ${authority.names.join(', ')} and cannot vouch for ${beyond.join(', ')}: ${ANEW}`,
+    `the bootstrap CA was made for ${authority.names.join(', ')} and cannot vouch for ${beyond.join(', ')}: ${anew(document)}`,
   );
 }
 
-const ANEW = `remove the document ${DOCUMENT} from the key store (in a directory: all files ${DOCUMENT}.*) to have a new CA made, which every client must then be given`;
+const anew = (document: string) =>
+  `remove the document ${document} from the key store (in a directory: all files ${document}.*) to have a new CA made, which every client must then be given`;
 
 type IssuedServer = {
   readonly pair: TlsPair;
@@ -146,12 +151,17 @@ type IssuedServer = {
   readonly renewAt: EpochSeconds;
 };
 
-function issueServer(authority: Authority, names: readonly string[], now: EpochSeconds): IssuedServer {
+function issueServer(
+  authority: Authority,
+  names: readonly string[],
+  now: EpochSeconds,
+  document: string,
+): IssuedServer {
   const caEndsAt = Math.floor(Date.parse(authority.certificate.validTo) / 1000);
   if (now >= caEndsAt) {
     throw new IssuerError(
       'server_error',
-      `the bootstrap CA expired on ${authority.certificate.validTo}: ${ANEW}`,
+      `the bootstrap CA expired on ${authority.certificate.validTo}: ${anew(document)}`,
     );
   }
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -189,7 +199,7 @@ function encodeAuthority(authority: Authority): Buffer {
 }
 
 /** Wipes the bytes. Throws `server_error`. */
-function decodeAuthority(bytes: Buffer): Authority {
+function decodeAuthority(bytes: Buffer, document: string): Authority {
   try {
     if (!bytes.subarray(0, OPENING.length).equals(OPENING)) throw new Error('unknown format');
     let at = OPENING.length;
@@ -205,7 +215,7 @@ function decodeAuthority(bytes: Buffer): Authority {
       throw new Error('key and certificate differ');
     return { privateKey, certificate, names };
   } catch (error) {
-    throw new IssuerError('server_error', `the document ${DOCUMENT} of the key store holds no CA`, {
+    throw new IssuerError('server_error', `the document ${document} of the key store holds no CA`, {
       cause: error,
     });
   } finally {

@@ -17,46 +17,64 @@ export type LoadedTls = TlsPair & {
   readonly warnings: readonly string[];
 };
 
-/** Throws `server_error`, which names the file and what is wrong with it. */
+export type TlsFault = { readonly file: keyof TlsFiles; readonly message: string };
+
+/** Throws `server_error`, which names the files and what is wrong with them. */
 export async function loadTls(files: TlsFiles, now: EpochSeconds): Promise<LoadedTls> {
-  const cert = await readNamed('certificate', files.certificate);
-  const key = await readNamed('key', files.key);
-  const certificate = parseNamed(
-    files.certificate,
-    'holds no certificate in PEM',
-    () => new X509Certificate(cert),
-  );
-  const privateKey = parseNamed(files.key, 'holds no private key in PEM without a passphrase', () =>
-    createPrivateKey(key),
-  );
-  assertBelongTogether(files, certificate, privateKey);
-  parseNamed(files.certificate, 'cannot be used for TLS', () => createSecureContext({ cert, key }));
-  const expiresAt = Math.floor(Date.parse(certificate.validTo) / 1000);
-  return { cert, key, expiresAt, warnings: warningsOf(files, certificate, expiresAt, now) };
+  const { loaded, faults } = await inspectTls(files, now);
+  if (loaded !== undefined) return loaded;
+  throw new IssuerError('server_error', faults.map(({ message }) => message).join('; '));
 }
 
-async function readNamed(what: string, path: string): Promise<Buffer> {
+/** The pair, or everything that is wrong with it. */
+export async function inspectTls(
+  files: TlsFiles,
+  now: EpochSeconds,
+): Promise<{ readonly loaded?: LoadedTls; readonly faults: readonly TlsFault[] }> {
+  const faults: TlsFault[] = [];
+  const report = (file: keyof TlsFiles, message: string) => void faults.push({ file, message });
+  const certificate = await read('certificate', files, report, (pem) => new X509Certificate(pem));
+  const key = await read('key', files, report, (pem) => createPrivateKey(pem));
+  if (certificate === undefined || key === undefined) return { faults };
+  const misfit = misfitOf(files, certificate.parsed, key.parsed);
+  if (misfit !== undefined) return { faults: [{ file: 'key', message: misfit }] };
+  const pair = { cert: certificate.pem, key: key.pem };
   try {
-    return await readFile(path);
+    createSecureContext(pair);
   } catch (error) {
-    throw new IssuerError('server_error', `TLS ${what}: ${(error as Error).message}`, { cause: error });
+    report('certificate', `${files.certificate} cannot be used for TLS: ${(error as Error).message}`);
+    return { faults };
+  }
+  const expiresAt = Math.floor(Date.parse(certificate.parsed.validTo) / 1000);
+  const warnings = warningsOf(files, certificate.parsed, expiresAt, now);
+  return { loaded: { ...pair, expiresAt, warnings }, faults };
+}
+
+const HOLDS_NONE = {
+  certificate: 'holds no certificate in PEM',
+  key: 'holds no private key in PEM without a passphrase',
+};
+
+async function read<T>(
+  file: keyof TlsFiles,
+  files: TlsFiles,
+  report: (file: keyof TlsFiles, message: string) => void,
+  parse: (pem: Buffer) => T,
+): Promise<{ readonly pem: Buffer; readonly parsed: T } | undefined> {
+  let pem: Buffer | undefined;
+  try {
+    pem = await readFile(files[file]);
+    return { pem, parsed: parse(pem) };
+  } catch (error) {
+    const why = pem === undefined ? `TLS ${file}` : `${files[file]} ${HOLDS_NONE[file]}`;
+    report(file, `${why}: ${(error as Error).message}`);
+    return undefined;
   }
 }
 
-function parseNamed<T>(path: string, why: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw new IssuerError('server_error', `${path} ${why}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-function assertBelongTogether(files: TlsFiles, certificate: X509Certificate, key: KeyObject): void {
-  if (certificate.checkPrivateKey(key)) return;
-  throw new IssuerError(
-    'server_error',
-    `${files.key} is not the key of the first certificate in ${files.certificate} (${oneLine(certificate.subject)}): the server's own certificate must stand first`,
-  );
+function misfitOf(files: TlsFiles, certificate: X509Certificate, key: KeyObject): string | undefined {
+  if (certificate.checkPrivateKey(key)) return undefined;
+  return `${files.key} is not the key of the first certificate in ${files.certificate} (${oneLine(certificate.subject)}): the server's own certificate must stand first`;
 }
 
 function warningsOf(

@@ -98,8 +98,16 @@ function assertDirectory(directory: string): void {
     throw new IssuerError('server_error', `no directory (or a symbolic link): ${directory}`);
   if (stats.uid !== 0 && stats.uid !== effectiveUid())
     throw new IssuerError('server_error', `${directory} belongs to uid ${stats.uid}, neither root nor us`);
-  if (stats.mode & 0o022)
+  if (stats.mode & 0o022 && !isVolume(directory, stats))
     throw new IssuerError('server_error', `${directory} is writable by its group or by everybody`);
+}
+
+/**
+ * A volume of its own that root made open to all, as the kubelet makes an emptyDir: whoever
+ * mounted it, and how, is the boundary. Directories for everyone, such as /tmp, are sticky.
+ */
+function isVolume(directory: string, { uid, mode, dev }: Stats): boolean {
+  return uid === 0 && (mode & 0o1000) === 0 && dev !== lstatSync(dirname(directory)).dev;
 }
 
 /** The lock file is never deleted: two processes could hold a lock of that name then. */

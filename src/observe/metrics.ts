@@ -109,11 +109,17 @@ function createRecorder(registry: Registry): Recorder {
     buckets: BUCKETS,
     registers,
   });
+  const reused = new Counter({
+    name: 'mintmark_tokens_reused_total',
+    help: 'Tokens that a sidecar handed out again while its authority did not answer.',
+    registers,
+  });
   const issuedBy = remembered((door: string) => requests.labels(door, 'issued'));
   const mintedWith = remembered((algorithm: string) => minting.labels(algorithm));
   return {
     issued({ door, peer, issued, attestSeconds, totalSeconds }) {
       issuedBy(door).inc();
+      if (issued.isReused === true) reused.inc();
       mintedWith(issued.algorithm).observe(totalSeconds);
       // A token file has no caller to attest.
       if (peer !== undefined) attestation.observe(attestSeconds);

@@ -4,7 +4,7 @@
  * does not answer is tried again, at another replica where there is one.
  */
 import { readFile } from 'node:fs/promises';
-import { Agent, type RequestOptions, request as httpsRequest } from 'node:https';
+import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { ERROR_SENTENCES, type ErrorCode, IssuerError } from '../core/errors.ts';
@@ -12,8 +12,10 @@ import { ALGORITHMS, type Authority, type Claims, type Selector, type TokenReque
 
 export type AuthorityParts = {
   readonly url: string;
-  /** PEM; the system's own CAs where absent. */
+  /** PEM; without it and `caFile` the system's own CAs count. */
   readonly ca: string | undefined;
+  /** PEM, read for each new connection. */
+  readonly caFile: string | undefined;
   /** Holds the pod-bound token. */
   readonly tokenFile: string;
   /** A number in [0, 1). */
@@ -34,7 +36,7 @@ type Answer = { readonly status: number; readonly text: string; readonly retryAf
 
 /** Shape: Authority of core/ports.ts. */
 export function open(parts: AuthorityParts): Authority {
-  const agent = new Agent({ keepAlive: true, timeout: IDLE_MS, maxSockets: 32, ca: parts.ca });
+  const agent = new Agent({ keepAlive: true, timeout: IDLE_MS, maxSockets: 32 });
 
   async function post(path: string, fields: object): Promise<unknown> {
     const body = JSON.stringify(fields);
@@ -42,19 +44,26 @@ export function open(parts: AuthorityParts): Authority {
       const token = (await readFile(parts.tokenFile, 'latin1')).trim();
       if (token.length > TOKEN_MAX_BYTES || !/^[\w.-]+$/.test(token))
         throw new IssuerError('server_error', `${parts.tokenFile} holds no token`);
-      return send(new URL(path, parts.url), agent, token, body);
+      const ca = parts.caFile === undefined ? parts.ca : await readFile(parts.caFile, 'latin1');
+      return send(new URL(path, parts.url), { agent, ...(ca === undefined ? {} : { ca }) }, token, body);
     }, parts.random);
     return parseAnswer(answer);
   }
 
   return {
     async issueToken(claimed, request) {
-      const { token, key_id, algorithm, rule } = read(TokenAnswer, await post(TOKENS, fieldsOf(claimed, request)));
+      const { token, key_id, algorithm, rule } = read(
+        TokenAnswer,
+        await post(TOKENS, fieldsOf(claimed, request)),
+      );
       return { token, keyId: key_id, algorithm, rule, claims: claimsOf(token) };
     },
     async explain(claimed, request) {
       const { workload, decision } = read(ExplainAnswer, await post(EXPLAIN, fieldsOf(claimed, request)));
-      return { workload: { ...workload, selectors: new Set(workload.selectors) }, decision: decision as never };
+      return {
+        workload: { ...workload, selectors: new Set(workload.selectors) },
+        decision: decision as never,
+      };
     },
     async close() {
       agent.destroy();
@@ -112,11 +121,11 @@ function describe(error: unknown): string {
   return code ?? message;
 }
 
-function send(url: URL, agent: Agent, token: string, body: string): Promise<Answer> {
+function send(url: URL, way: RequestOptions, token: string, body: string): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const options: RequestOptions = {
+      ...way,
       method: 'POST',
-      agent,
       minVersion: 'TLSv1.2',
       signal: AbortSignal.timeout(ATTEMPT_MS),
       headers: {

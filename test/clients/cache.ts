@@ -40,9 +40,34 @@ export function pythonPrograms(file: string): string {
 export function goVerifier(): string {
   const program = join(cacheDirectory(), 'go-verifier');
   const built = `${program}.${process.pid}`;
-  run('go', ['build', '-mod=readonly', '-o', built, '.'], join(HERE, 'go'));
+  run('env', [...goCommand(), 'build', '-mod=readonly', '-o', built, '.'], join(HERE, 'go'));
   renameSync(built, program);
   return program;
+}
+
+/** What `env` runs: a `go` that is new enough for the verifier's go.mod. Debian's may be older, and a toolchain is a module like others. */
+function goCommand(): readonly string[] {
+  const [, wanted = ''] = /^go (\S+)$/m.exec(readFileSync(join(HERE, 'go', 'go.mod'), 'utf8')) ?? [];
+  const cwd = cacheDirectory(); // an old go cannot even read that go.mod
+  const ask = (...args: string[]) => execFileSync('go', args, { cwd, encoding: 'utf8' });
+  const [version = '', os, architecture] = ask('env', 'GOVERSION', 'GOOS', 'GOARCH').trim().split('\n');
+  if (minorOf(version) >= minorOf(wanted)) return ['go'];
+  const toolchain = `golang.org/toolchain@v0.0.1-go${wanted}.${os}-${architecture}`;
+  try {
+    const { Dir: directory } = JSON.parse(ask('mod', 'download', '-json', toolchain)) as { Dir: string };
+    // From go 1.21 on it does that by itself.
+    run('chmod', ['-R', 'a+x', join(directory, 'bin'), join(directory, 'pkg', 'tool')]);
+    return ['-u', 'GOROOT', join(directory, 'bin', 'go')];
+  } catch (cause) {
+    throw new Error(`the verifier takes go ${wanted}; here is ${version}, and ${toolchain} cannot be had`, {
+      cause,
+    });
+  }
+}
+
+/** `go1.25.3` → 25. */
+function minorOf(version: string): number {
+  return Number(/1\.(\d+)/.exec(version)?.[1] ?? 0);
 }
 
 export const pythonVerifier = join(HERE, 'python', 'verify.py');

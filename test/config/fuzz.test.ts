@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parse, stringify } from 'yaml';
 import { attestors } from '../../src/attestors/index.ts';
-import { ConfigError, describeConfig, loadConfig } from '../../src/config.ts';
+import { findMistakes } from '../../src/compose/check.ts';
+import { ConfigError, describeConfig, type FindMore, loadConfig } from '../../src/config.ts';
 import { doors } from '../../src/doors/index.ts';
 import { stores } from '../../src/stores/index.ts';
 import { isValid } from './json-schema.ts';
@@ -13,12 +14,13 @@ const ROOT = new URL('../../', import.meta.url);
 const EXAMPLE = await readFile(new URL('mintmark.example.yaml', ROOT), 'utf8');
 const SCHEMA = JSON.parse(await readFile(new URL('mintmark.schema.json', ROOT), 'utf8'));
 const tables = { attestors, doors, stores };
+const findMore: FindMore = async (config, isHarmed) => (await findMistakes(config, isHarmed)).problems;
 
 /** Loads, or says why not in lines that each name a place; a configuration that loads survives its description. */
 async function assertTakenOrTold(text: string, env: Readonly<Record<string, string>> = {}): Promise<boolean> {
   let loaded: Awaited<ReturnType<typeof loadConfig>>;
   try {
-    loaded = await loadConfig({ text, file: 'f.yaml', env, tables });
+    loaded = await loadConfig({ text, file: 'f.yaml', env, tables, findMore });
   } catch (error) {
     assert.ok(error instanceof ConfigError, String((error as Error).stack));
     assert.ok(error.problems.length > 0);

@@ -77,7 +77,7 @@ suite('issuing a token', () => {
       algorithm: 'ES256',
       rule: 'web may use AWS',
     });
-    const event = { door: 'fly', peer, issued, attestSeconds: 0.5, totalSeconds: 0.75 };
+    const event = { door: 'fly', peer, workload: WEB, issued, attestSeconds: 0.5, totalSeconds: 0.75 };
     assert.deepEqual(recorder.issuances, [event]);
   });
 

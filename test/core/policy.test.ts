@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { compilePolicy, factOf, kindOf, type Rule } from '../../src/core/policy.ts';
+import { compilePolicy, type Rule } from '../../src/core/policy.ts';
 import type { Allowed, Refused, TokenRequest, Workload } from '../../src/core/ports.ts';
+import { factOf, kindOf } from '../../src/core/selectors.ts';
 import { CONTEXT, policyOf, problemsOf, ruleOf } from '../fakes/policy.ts';
 import { WEB, workloadOf } from '../fakes/workload.ts';
 
@@ -81,7 +82,12 @@ suite('a rule that matches', () => {
   test('gives several audiences only where it says so', () => {
     const request = { audience: ['b', 'a'] };
     const rule = { audiences: ['a', 'b'] };
-    assert.equal(refused([rule], request).code, 'invalid_target');
+    const { code, reason } = refused([rule], request);
+    assert.deepEqual(
+      [code, reason],
+      ['single_audience', 'no rule gives this caller one token for several audiences'],
+    );
+    assert.equal(refused([{ ...rule, match: ['unix:user:root'] }], request).code, 'access_denied');
     assert.deepEqual(allowed({ ...rule, multipleAudiences: true }, request).audience, ['b', 'a']);
     assert.equal(
       refused([{ ...rule, multipleAudiences: true }], { audience: ['a', 'c'] }).code,

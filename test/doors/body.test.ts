@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, type TestContext, test } from 'node:test';
 import fc from 'fast-check';
+import { IssuerError } from '../../src/core/errors.ts';
 import { BODY_MAX_BYTES, parseFields, readBody } from '../../src/doors/body.ts';
 import type { Door } from '../../src/doors/door.ts';
 import { refusal } from '../conformance/key-store.ts';
@@ -9,7 +10,11 @@ import { serve } from '../fakes/http.ts';
 const FORM = 'application/x-www-form-urlencoded';
 const parse = (text: string | Uint8Array, contentType?: string) =>
   parseFields(Buffer.from(text), contentType);
-const malformed = refusal('invalid_request');
+/** With its reason, which is for the caller too. */
+const malformed = (error: unknown) => {
+  assert.ok(error instanceof IssuerError && error.shown?.reason === error.detail);
+  return refusal('invalid_request')(error);
+};
 
 suite('the fields of a body', () => {
   test('are those of a JSON object, whatever it is called', () => {

@@ -78,7 +78,8 @@ suite('the frame around the doors', () => {
       const { ask, recorder } = await serve(t, throwing(error));
       const { status, headers, text } = await ask('/x', { method: 'POST' });
       assert.equal(status, ERROR_STATUS[code]);
-      assert.deepEqual(JSON.parse(text), { error: code, error_description: ERROR_SENTENCES[code] });
+      const word = code === 'single_audience' ? 'invalid_target' : code;
+      assert.deepEqual(JSON.parse(text), { error: word, error_description: ERROR_SENTENCES[code] });
       assert.equal(headers['cache-control'], 'no-store');
       assert.deepEqual(recorder.refusals, [
         {

@@ -149,14 +149,15 @@ suite('POST /v1/tokens/oidc', () => {
     const tags = { principal_tags: { team: ['x'] }, transitive_tag_keys: ['team'] };
     for (const [asked, expected] of [
       ['true', tags],
-      ['"true"', tags],
       ['false', undefined],
-      ['"false"', undefined],
     ] as const) {
       const body = `{"aud":"${AWS}","aws_principal_tags":${asked}}`;
       assert.deepEqual((await payloadOf(await post(body), clock))['https://aws.amazon.com/tags'], expected);
     }
-    for (const bad of ['1', '"yes"', 'null', '[]'])
+    const form = await post(`aud=${AWS}&aws_principal_tags=true`, FORM);
+    assert.deepEqual((await payloadOf(form, clock))['https://aws.amazon.com/tags'], tags);
+    assertRefused(await post(`aud=${AWS}&aws_principal_tags=yes`, FORM), 400, 'invalid_request');
+    for (const bad of ['1', '"true"', '"yes"', 'null', '[]'])
       assertRefused(await post(`{"aud":"${AWS}","aws_principal_tags":${bad}}`), 400, 'invalid_request');
     const without = await door(t);
     const refused = await without.post(`{"aud":"${AWS}","aws_principal_tags":true}`);
@@ -168,12 +169,15 @@ suite('POST /v1/tokens/oidc', () => {
     for (const [ttl, life] of [
       ['60', 60],
       ['3600', 3600],
-      ['"90"', 90],
       ['6e1', 60],
     ] as const) {
       const { exp, iat } = await payloadOf(await post(`{"ttl":${ttl}}`), clock);
       assert.equal(exp! - iat!, life);
     }
+    const { exp, iat } = await payloadOf(await post('ttl=90', FORM), clock);
+    assert.equal(exp! - iat!, 90);
+    for (const bad of ['ttl=1e2', 'ttl=', 'ttl=-60', 'ttl=60.5', 'ttl=59', 'ttl=60&ttl=60'])
+      assertRefused(await post(bad, FORM), 400, 'invalid_request');
     for (const bad of [
       '0',
       '-1',
@@ -181,6 +185,7 @@ suite('POST /v1/tokens/oidc', () => {
       '3601',
       '1e999',
       '60.5',
+      '"600"',
       '"1e3"',
       '"-60"',
       'true',
@@ -216,7 +221,17 @@ suite('POST /v1/tokens/oidc', () => {
     assert.deepEqual((await payloadOf(await post(`{"aud":["b","${AWS}","b"]}`), clock)).aud, ['b', AWS]);
     assert.equal((await payloadOf(await post('{"aud":["b"]}'), clock)).aud, 'b');
     const single = await door(t, { rules: [{ ...RULE, multipleAudiences: false }] });
-    assertRefused(await single.post(`{"aud":["b","${AWS}"]}`), 403, 'invalid_target');
+    assertRefused(await single.post(`{"aud":["b","${AWS}"]}`), 400, 'invalid_target');
+    assertRefused(await post(`{"aud":["b","evil.example"]}`), 403, 'invalid_target');
+  });
+
+  test('is described with both forms of its body', async (t) => {
+    const { served } = await door(t);
+    const { paths } = JSON.parse((await served.ask('/openapi.json')).text);
+    const { content } = paths[PATH].post.requestBody;
+    assert.deepEqual(Object.keys(content), ['application/json', FORM]);
+    for (const { schema } of Object.values<{ schema: { properties: object } }>(content))
+      assert.deepEqual(Object.keys(schema.properties), ['aud', 'aws_principal_tags', 'ttl']);
   });
 
   test('malformed bodies', async (t) => {

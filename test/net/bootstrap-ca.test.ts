@@ -22,7 +22,7 @@ const DAY = 86400;
 const NAMES = ['localhost', 'id.internal', '127.0.0.1', '::1'];
 
 const openAt = (store: KeyStore, now = NOW, names: readonly string[] = NAMES) =>
-  openBootstrapCa(store, { names, now: () => now });
+  openBootstrapCa(store, { document: 'bootstrap-ca', names, now: () => now });
 
 const leafOf = (ca: BootstrapCa) => new X509Certificate(ca.current().cert);
 

@@ -183,7 +183,7 @@ async function assertRing(shared: boolean, numRuns: number): Promise<void> {
     { numRuns },
   );
   // Nothing of this is proven where nothing happened.
-  for (const [name, count] of Object.entries(totals)) assert.ok(count > numRuns, `${name}: ${count}`);
+  for (const [name, count] of Object.entries(totals)) assert.ok(count > numRuns / 4, `${name}: ${count}`);
 }
 
 suite('the ring through faults', () => {

@@ -20,7 +20,7 @@ import {
 } from './start.ts';
 import { scopeOf } from './suite.ts';
 
-const COMMANDS = 'serve check token keys jwks explain ca health version completion'.split(' ');
+const COMMANDS = 'serve check token keys jwks explain ca inject health version completion'.split(' ');
 
 describe('the commands', () => {
   const scope = scopeOf();
@@ -206,7 +206,13 @@ describe('the commands', () => {
     writeFileSync(bad, BAD_RULES);
     const { code, stderr } = await run('check', '--config', bad);
     assert.equal(code, 2);
-    for (const mistake of [/rules\[0\]\.match\[0\].*no attestor proves unix:color/, /rules\[1\]\.subject/])
+    assert.equal((await run('serve', '--config', bad)).stderr, stderr);
+    for (const mistake of [
+      /rules\[0\]\.match\[0\].*no attestor proves unix:color/,
+      /rules\[1\]\.subject/,
+      /public\.tls\.certificate: .*ENOENT/,
+      /public\.tls\.key: .*ENOENT/,
+    ])
       assert.match(stderr, mistake);
     writeFileSync(
       bad,
@@ -261,7 +267,7 @@ public: { listen: ":8443" }
 keys: { store: memory, rotateEvery: 7, publishAtLeast: 8d }
 rules:
   - { name: one, match: [], subject: "a:{host}", audience: [x] }
-  - { name: one, match: ["unix:uid:1"], subject: "a:{host}", ttl: 1h, maxTtl: 10m }
+  - { name: one, match: ["unix:uid:1"], subject: "a:{hosst}", ttl: 1h, maxTtl: 10m }
 tokens:
   - { path: token, audience: x, owner: web, mode: 0400 }
 `;
@@ -275,12 +281,14 @@ const BAD_CONFIG_MISTAKES = [
   /rules\[0\]\.audience.*did you mean.*audiences/,
   /rules\[1\]\.name.*is the name of rules\[0\] too/,
   /rules\[1\]\.maxTtl.*is shorter than ttl/,
+  /rules\[1\]\.subject.*nothing is known as \{hosst\}/,
   /tokens\[0\]\.path.*absolute/,
   /tokens\[0\]\.mode.*must be quoted/,
 ];
 
 const BAD_RULES = `
 issuer: https://id.example.com
+public: { listen: 127.0.0.1:1, tls: { certificate: /nowhere/tls.crt, key: /nowhere/tls.key } }
 keys: { store: memory }
 rules:
   - { name: one, match: ["unix:color:red"], subject: "a:{host}", audiences: [x] }

@@ -1,7 +1,7 @@
 /** `mintmark serve` without a file: an issuer for its own user, on loopback, that says what it is. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chownSync, mkdirSync, statSync } from 'node:fs';
+import { chownSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
@@ -9,6 +9,7 @@ import { isMissing } from '../stores/requires.ts';
 import { ask, askToken } from './ask.ts';
 import {
   createPlace,
+  defer,
   launch,
   mintmark,
   OTHER_UID,
@@ -106,6 +107,25 @@ describe('serve without a file', { concurrency: true }, () => {
     });
     assert.equal(await server.ended, 1);
     assert.match(server.output(), /writable by its group or by everybody/);
+  });
+
+  it('lies below /tmp where there is no run-time directory, and not where somebody else was first', async (t) => {
+    if (isMissing(t, OWN_UID === 0, 'only root can run it as a stranger') || isUnreadable(t)) return;
+    const place = await createPlace(t);
+    const uid = 60_000 + Math.floor(Math.random() * 5_000);
+    const directory = `/tmp/mintmark-${uid}`;
+    defer(t, () => rmSync(directory, { recursive: true, force: true }));
+    const options = { ...bare(place), uid, env: { ...ANY_PORT, XDG_RUNTIME_DIR: undefined } };
+    mkdirSync(directory);
+    chownSync(directory, OTHER_UID, OTHER_UID);
+    const refused = launch(t, place, options);
+    assert.equal(await refused.ended, 1);
+    assert.match(refused.output(), new RegExp(`${directory} belongs to uid ${OTHER_UID}`));
+    rmSync(directory, { recursive: true });
+    const server = await start(t, place, options);
+    assert.equal(modeOf(directory), 0o700);
+    assert.equal((await server.line('ready')).workload, `unix:${directory}/api.sock`);
+    assert.equal(await server.stop(), 0);
   });
 
   it('a port that is taken and one that is not known are told', async (t) => {

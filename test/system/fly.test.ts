@@ -116,7 +116,7 @@ describe('the Fly door', () => {
   it('answers JSON with an error and a 4xx where it refuses', async () => {
     const refusals: readonly (readonly [unknown, number, string])[] = [
       [{ aud: 'https://other.example.com' }, 403, 'invalid_target'],
-      [{ aud: ['sts.amazonaws.com', 'https://fly.io/acme'] }, 403, 'invalid_target'],
+      [{ aud: ['sts.amazonaws.com', 'https://fly.io/acme'] }, 400, 'invalid_target'],
       [{ aud: '' }, 400, 'invalid_request'],
       [{ aud: 'x'.repeat(256) }, 400, 'invalid_request'],
       [{ aud: 7 }, 400, 'invalid_request'],

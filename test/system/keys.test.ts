@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
+import { ALGORITHMS } from '../../src/core/ports.ts';
 import { decode } from './ask.ts';
 import { AUDIENCE, createPlace, mintmark, type Place, ruleFor, start, writeConfig } from './start.ts';
 import { scopeOf } from './suite.ts';
@@ -70,6 +71,14 @@ describe('mintmark keys', () => {
     assert.match(again.stderr, /is in the ring/);
   });
 
+  it('revoke takes key ids as they come: one in 64 begins with a dash', async () => {
+    for (const keyId of [`-${'a'.repeat(42)}`, `--${'a'.repeat(41)}`])
+      for (const words of [[keyId], [keyId, '--json'], ['--', keyId]]) {
+        const { code, stderr } = await run('keys', 'revoke', ...words);
+        assert.deepEqual([code, stderr], [1, `mintmark: not_found: no key ${keyId} is in the ring\n`]);
+      }
+  });
+
   it('import brings a PEM along, from a file or from standard input', async () => {
     const pem = join(place.directory, 'ec.pem');
     openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', pem);
@@ -99,6 +108,37 @@ describe('mintmark keys', () => {
     const after = await keys('import', p12, '--passphrase', passphrase);
     assert.notEqual(keyOf(after, 'next'), keyOf(before, 'next'));
     assert.equal(keyOf(after, 'active'), keyOf(before, 'active'));
+  });
+});
+
+describe('mintmark keys, with all five algorithms', () => {
+  const scope = scopeOf();
+  let place: Place;
+
+  before(async () => {
+    place = await createPlace(scope);
+    const rules = ALGORITHMS.map((algorithm) => ruleFor({ name: algorithm, algorithm }));
+    writeConfig(place, { issuer: 'https://id.example.com', rules });
+    await start(scope, place);
+  });
+
+  it('a full ring is told, nothing is said to be revoked that is not, and there is a way out', async () => {
+    const run = (...args: string[]) => mintmark(['keys', ...args, '--admin', place.admin]);
+    const kid = (list: string, state: string) =>
+      new RegExp(`^RS256 +${state} +(\\S+)`, 'm').exec(list)?.[1] ?? '';
+    const { stdout: full } = await run('rotate', '--algorithm', 'RS256', '--force');
+    const active = kid(full, 'active');
+    const refused = await run('revoke', active);
+    assert.deepEqual([refused.code, refused.stdout], [1, '']);
+    assert.match(
+      refused.stderr,
+      /^mintmark: conflict: there is no next RS256 key .* revoking a retired one makes room$/m,
+    );
+    assert.equal((await run('revoke', kid(full, 'retired'))).code, 0);
+    const revoked = await run('revoke', active);
+    assert.equal(revoked.code, 0, revoked.stderr);
+    assert.match(revoked.stderr, new RegExp(`^revoked: tokens of RS256 ${active} .*\\ntoo early: RS256 `));
+    assert.doesNotMatch(revoked.stdout, new RegExp(active));
   });
 });
 

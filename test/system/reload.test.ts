@@ -77,7 +77,7 @@ describe('SIGHUP', { concurrency: true }, () => {
     const server = await start(t, place);
     const agent = keepAlive(t);
     const isStillServed = async () => (await askToken(place.socket, { aud: AUDIENCE }, { agent })).status;
-    const reasonOf = ({ msg, err }: LogLine) => [msg, JSON.stringify(err)] as const;
+    const reasonOf = ({ msg, err, mistakes }: LogLine) => [msg, JSON.stringify(mistakes ?? err)] as const;
     const bad: readonly (readonly [() => void, RegExp])[] = [
       [() => writeFileSync(place.config, 'issuer: [\n'), /mintmark\.yaml:/],
       [
@@ -87,6 +87,10 @@ describe('SIGHUP', { concurrency: true }, () => {
       [
         () => writeConfig(place, { rules: [ruleFor({ match: ['unix:color:red'] })] }),
         /rules\[0\]\.match\[0\]/,
+      ],
+      [
+        () => writeConfig(place, { rules: Array.from({ length: 40 }, () => ruleFor({ ttl: 5 })) }),
+        /rules\[0\]\.ttl.*rules\[39\]\.ttl/,
       ],
       [
         () => writeConfig(place, { keys: { store: { file: place.state } } }),

@@ -1,6 +1,16 @@
 /** Token files for programs that read one, and what Fly's init does where AWS_ROLE_ARN is set. */
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
@@ -115,6 +125,18 @@ describe('AWS_ROLE_ARN', { concurrency: true }, () => {
       'AWS_ROLE_SESSION_NAME=web-1',
       '',
     ]);
+  });
+
+  it('writes its variables into no file that somebody else has put a link to', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place, { rules: RULES });
+    const other = join(place.directory, 'other');
+    writeFileSync(other, 'as it was');
+    const variables = join(place.directory, 'run', 'aws.env');
+    symlinkSync(other, variables);
+    await start(t, place, { env: { AWS_ROLE_ARN: ROLE } });
+    assert.equal(readFileSync(other, 'utf8'), 'as it was');
+    assert.deepEqual([lstatSync(variables).isFile(), lstatSync(variables).mode & 0o7777], [true, 0o644]);
   });
 
   it('goes where AWS_WEB_IDENTITY_TOKEN_FILE says', async (t) => {

@@ -1,0 +1,149 @@
+/** A sidecar: it attests who is calling, keeps token files, and an authority decides and signs. No keys, no rules. */
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { openNames } from '../attestors/names.ts';
+import type { ServerParts, Server as Started } from '../compose.ts';
+import type { LoadedSidecar } from '../config.ts';
+import { IssuerError } from '../core/errors.ts';
+import type { Issuer } from '../core/issuer.ts';
+import type { Attestor, Clock, SelectorKind, Workload } from '../core/ports.ts';
+import { createRelay } from '../core/relay.ts';
+import { createFrame, type Surface } from '../doors/door.ts';
+import { open as openTokenFiles, type TokenFiles } from '../doors/token-files.ts';
+import { effectiveUid } from '../net/kernel.ts';
+import { signers } from '../signers/index.ts';
+import { openAttestors } from './attestors.ts';
+import { configuredDoors, peerOfSurface } from './doors.ts';
+import { openListeners } from './listeners.ts';
+import { type Observers, openObservers } from './observers.ts';
+
+export type SidecarParts = Omit<ServerParts, 'loaded'> & {
+  readonly loaded: LoadedSidecar;
+  readonly clock: Clock;
+};
+
+type Parts = SidecarParts & {
+  readonly observers: Observers;
+  readonly attestor: Attestor;
+  readonly issuer: Issuer;
+};
+
+/** What the authority may be told of a caller: its ids, which cost nothing to prove. */
+const CLAIMS: Readonly<Record<SelectorKind, SelectorKind>> = {
+  'unix:uid': 'sidecar:unix-uid',
+  'unix:gid': 'sidecar:unix-gid',
+};
+/** The pod's own identity, with nothing narrowed. */
+const POD: Workload = { selectors: new Set(), facts: {}, unproven: {} };
+
+/** Throws ConfigError, IssuerError or the system's error, with everything closed again. */
+export async function openSidecar(given: SidecarParts): Promise<Started> {
+  const closers: (() => Promise<void> | void)[] = [];
+  const close = async () => {
+    for (const step of closers.splice(0).reverse()) await step();
+  };
+  const { config } = given.loaded;
+  try {
+    const parts = await openCore(given, closers);
+    await writeFiles(config.files);
+    const tokenFiles = await keepTokenFiles(parts);
+    closers.push(() => tokenFiles.close());
+    const frame = await openFrames(parts, tokenFiles);
+    const listeners = await openListeners({
+      ...parts,
+      config,
+      store: undefined,
+      names: openNames(() => parts.clock.elapsed()),
+      frame,
+      onPeer: (peer) => parts.attestor.meet?.(peer, new Set(Object.keys(CLAIMS))),
+      warn: parts.observers.warn,
+    });
+    closers.push(() => listeners.close(config.stopWithinSeconds * 1000));
+    return { log: parts.observers.log, addresses: listeners.addresses, reload: refuseReload, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function openCore(given: SidecarParts, closers: (() => Promise<void> | void)[]): Promise<Parts> {
+  const { clock, loaded } = given;
+  const { config } = loaded;
+  const observers = openObservers({ ...given, config });
+  closers.push(() => observers.close());
+  const context = { clock, kubernetes: noKubernetes, warn: observers.warn };
+  const attestor = await openAttestors(config.attestors, context);
+  closers.push(() => attestor.close());
+  const { url, ca, caFile, tokenFile, reuseFloor, singleUse } = config.authority;
+  const authority = (await signers.authority()).open({ url, ca, caFile, tokenFile, random: Math.random });
+  closers.push(() => authority.close());
+  const reuse = { floorSeconds: reuseFloor === 'off' ? undefined : reuseFloor, singleUse };
+  const issuer = createRelay({
+    attestor,
+    authority,
+    recorder: observers.recorder,
+    clock,
+    claims: CLAIMS,
+    reuse,
+  });
+  return { ...given, observers, attestor, issuer };
+}
+
+async function noKubernetes(): Promise<never> {
+  throw new IssuerError('server_error', 'a sidecar does not speak to the Kubernetes API');
+}
+
+async function refuseReload(): Promise<void> {
+  throw new IssuerError('conflict', 'a sidecar takes a new configuration at its start only');
+}
+
+async function writeFiles(files: LoadedSidecar['config']['files']): Promise<void> {
+  for (const { path, content } of files) {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, content);
+    await chmod(path, 0o444);
+  }
+}
+
+async function keepTokenFiles({ loaded, issuer, clock, observers, gid }: Parts): Promise<TokenFiles> {
+  const { tokens } = loaded.config;
+  for (const { path } of tokens) await mkdir(dirname(path), { recursive: true });
+  const own = { uid: effectiveUid(), gid, vouched: () => ({ workload: POD, rule: undefined }) };
+  return openTokenFiles({
+    files: tokens.map((file) => ({ ...file, ...own })),
+    issuer,
+    now: () => clock.now(),
+    random: Math.random,
+    onRefresh: observers.tokenFile,
+  });
+}
+
+async function openFrames(parts: Parts, tokenFiles: TokenFiles) {
+  const { loaded, issuer, observers, version } = parts;
+  const [status, explain] = await Promise.all([import('../doors/status.ts'), import('../doors/explain.ts')]);
+  const notReady = () => [
+    ...observers.notReady(),
+    ...tokenFiles.missing().map((path) => `no token in ${path} yet`),
+  ];
+  observers.watchReadiness(notReady);
+  const statusParts = { metrics: observers.metrics, notReady };
+  const { doors } = loaded.config;
+  const configured = await configuredDoors({
+    issuer,
+    doors,
+    version,
+    kubernetes: noKubernetes,
+    caCertificate: () => undefined,
+    log: observers.log,
+  });
+  const peerOf = peerOfSurface('workload');
+  const all = [...configured, status.open(statusParts, 'status'), explain.openForSelf({ issuer, peerOf })];
+  return (surface: Surface) =>
+    createFrame({
+      surface,
+      doors: all,
+      version,
+      recorder: observers.recorder,
+      peerOf: peerOfSurface(surface),
+    });
+}

@@ -1,0 +1,172 @@
+/**
+ * Kubernetes' mutating admission webhook (admission.k8s.io/v1) for pods that are created: adds the sidecar.
+ * A pod that cannot be injected is refused with the reason; it must not start without its identity.
+ */
+import { readFile } from 'node:fs/promises';
+import type { KubeConfig } from '@kubernetes/client-node';
+import type { Context } from 'koa';
+import { IssuerError } from '../core/errors.ts';
+import { readBody } from './body.ts';
+import { type CaBundle, keepCaBundle } from './ca-bundle.ts';
+import type { Door } from './door.ts';
+import { errorAnswer, jsonAnswer } from './openapi.ts';
+import type { WebhookConfig } from './webhook-settings.ts';
+
+export { config, type WebhookConfig } from './webhook-settings.ts';
+
+export type WebhookContext = {
+  /** The operations that lead to the injected pod, none where it is injected already. Throws `invalid_request`. */
+  readonly inject: (pod: unknown, ca: string | undefined) => readonly unknown[];
+  /** PEM of the CA that Mintmark made for `private`; undefined where the certificate is from elsewhere. */
+  readonly caCertificate: () => string | undefined;
+  readonly kubernetes: () => Promise<KubeConfig>;
+  readonly log: Pick<CaBundle['log'], 'info' | 'warn'>;
+};
+
+/** `close` ends what keeps the caBundle. */
+export type WebhookDoor = Door & { close(): Promise<void> };
+
+/** etcd takes no object of more than 1.5 MiB by default and the API server no request of more than 3 MiB. */
+const BODY_MAX_BYTES = 4 * 1024 * 1024;
+const VERSION = 'admission.k8s.io/v1';
+
+export function open(block: WebhookConfig, context: WebhookContext): WebhookDoor {
+  const bundle = startBundle(block, context);
+  async function handle(http: Context): Promise<void> {
+    const review = parseReview(await readBody(http.req, BODY_MAX_BYTES));
+    http.body = {
+      apiVersion: VERSION,
+      kind: 'AdmissionReview',
+      response: await answer(review, block, context),
+    };
+  }
+  return {
+    name: 'webhook',
+    surface: 'private',
+    routes: [{ method: 'POST', path: '/v1/inject', operation: OPERATION, handle }],
+    close: async () => bundle?.close(),
+  };
+}
+
+function startBundle(
+  { configuration }: WebhookConfig,
+  { caCertificate, kubernetes, log }: WebhookContext,
+): ReturnType<typeof keepCaBundle> | undefined {
+  if (configuration === undefined) return undefined;
+  return keepCaBundle({ configuration, caCertificate, kubernetes, log, random: Math.random });
+}
+
+type Review = {
+  readonly uid: string;
+  readonly operation: unknown;
+  readonly isPod: boolean;
+  readonly namespace: unknown;
+  readonly object: unknown;
+};
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Throws `invalid_request` where it is no AdmissionReview: there is no uid then to answer to. */
+function parseReview(bytes: Buffer): Review {
+  const review = parseJson(bytes);
+  const request = isMap(review) ? review.request : undefined;
+  if (!isMap(review) || review.kind !== 'AdmissionReview' || !isMap(request))
+    throw malformed('the body is no AdmissionReview');
+  if (review.apiVersion !== VERSION) throw malformed(`the apiVersion of the review is not ${VERSION}`);
+  if (typeof request.uid !== 'string' || request.uid === '') throw malformed('the request has no uid');
+  const { uid, operation, namespace, object } = request;
+  return { uid, operation, namespace, object, isPod: isPodRequest(request) };
+}
+
+function isPodRequest({ kind, subResource }: Fields): boolean {
+  const isWhole = subResource === undefined || subResource === '';
+  return isWhole && isMap(kind) && kind.group === '' && kind.version === 'v1' && kind.kind === 'Pod';
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch (cause) {
+    throw new IssuerError('invalid_request', 'the body is no valid JSON', {
+      cause: (cause as Error).name,
+      shown: { reason: 'the body is no valid JSON' },
+    });
+  }
+}
+
+function malformed(reason: string): IssuerError {
+  return new IssuerError('invalid_request', reason, { shown: { reason } });
+}
+
+function isMap(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The `response`: always an answer to this very request, whatever happens. */
+async function answer(review: Review, block: WebhookConfig, context: WebhookContext): Promise<Fields> {
+  const { uid, isPod, operation, object } = review;
+  if (!isPod || operation !== 'CREATE') {
+    const warnings = [
+      'mintmark injects pods when they are created; the webhook need not be asked for others',
+    ];
+    return { uid, allowed: true, warnings };
+  }
+  if (isDeclined(object)) return { uid, allowed: true };
+  try {
+    const operations = context.inject(object, await readCa(block, context));
+    if (operations.length === 0) return { uid, allowed: true };
+    const patch = Buffer.from(JSON.stringify(operations)).toString('base64');
+    return { uid, allowed: true, patchType: 'JSONPatch', patch };
+  } catch (error) {
+    return { uid, allowed: false, status: statusOf(error, nameOf(review), context) };
+  }
+}
+
+/** `mintmark.io/inject: "false"`, where the webhook is asked for every pod of a namespace. */
+function isDeclined(pod: unknown): boolean {
+  const metadata = isMap(pod) ? pod.metadata : undefined;
+  const labels = isMap(metadata) ? metadata.labels : undefined;
+  return isMap(labels) && labels['mintmark.io/inject'] === 'false';
+}
+
+/** `prod/web-7d4b9*` where the rest of the name is still to be made up. */
+function nameOf({ namespace, object }: Review): string {
+  const metadata = isMap(object) && isMap(object.metadata) ? object.metadata : {};
+  const { name, generateName } = metadata;
+  return `${namespace}/${name ? name : `${generateName ?? ''}*`}`;
+}
+
+/** Read again for each pod: cert-manager renews it. */
+async function readCa(
+  { caFile }: WebhookConfig,
+  { caCertificate }: WebhookContext,
+): Promise<string | undefined> {
+  if (caFile === undefined) return caCertificate();
+  try {
+    return await readFile(caFile, 'utf8');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new IssuerError('temporarily_unavailable', `doors.webhook.caFile ${caFile}: ${code}`, { cause });
+  }
+}
+
+/** meta/v1 Status, as kubectl and the events of a ReplicaSet show it. What is not the pod's fault is logged too. */
+function statusOf(error: unknown, pod: string, { log }: WebhookContext): Fields {
+  const known = error instanceof IssuerError ? error : undefined;
+  const reason = known?.detail ?? `a fault in mintmark: ${(error as Error).message}`;
+  const message = `mintmark cannot inject pod ${pod}: ${reason}`;
+  if (known?.code === 'invalid_request') return { code: 400, reason: 'BadRequest', message };
+  log.warn(message);
+  if (known !== undefined) return { code: 503, reason: 'ServiceUnavailable', message };
+  return { code: 500, reason: 'InternalError', message };
+}
+
+const OPERATION = {
+  summary: 'Adds the sidecar to a pod that is being created (AdmissionReview of admission.k8s.io/v1)',
+  requestBody: { required: true, content: { 'application/json': { schema: { type: 'object' } } } },
+  responses: {
+    200: jsonAnswer('AdmissionReview with the response: a JSON Patch, or the reason for the refusal'),
+    400: errorAnswer('The body is no AdmissionReview'),
+    413: errorAnswer('The body is over 4 MiB'),
+  },
+};

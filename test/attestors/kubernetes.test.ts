@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import type { V1Pod } from '@kubernetes/client-node';
+import { assertLive, createAttestor } from '../../src/attestors/kubernetes.ts';
+import { imagesOf } from '../../src/attestors/kubernetes-images.ts';
+import { compilePolicy } from '../../src/core/policy.ts';
+import { refusal } from '../conformance/key-store.ts';
+import { ruleOf } from '../fakes/policy.ts';
+
+const REVIEWED = {
+  namespace: 'prod',
+  serviceAccount: 'web',
+  serviceAccountUid: 'sa-uid',
+  podName: 'web-1',
+  podUid: 'pod-uid',
+};
+const DIGEST = `sha256:${'a'.repeat(64)}`;
+const OTHER = `sha256:${'b'.repeat(64)}`;
+
+function podOf(parts: Partial<V1Pod> = {}): V1Pod {
+  return {
+    metadata: { name: 'web-1', namespace: 'prod', uid: 'pod-uid', labels: { app: 'web', secret: 'x' } },
+    spec: {
+      serviceAccountName: 'web',
+      nodeName: 'node-1',
+      containers: [{ name: 'web', image: `web@${DIGEST}` }],
+      initContainers: [{ name: 'mintmark', image: 'mintmark:1' }],
+    },
+    status: { phase: 'Running' },
+    ...parts,
+  };
+}
+
+function attestorOf(pod: V1Pod | undefined) {
+  const source = { pod: async () => pod, namespaceUid: async () => 'ns-uid', close: async () => undefined };
+  return createAttestor(
+    { labels: ['app'], annotations: [] },
+    async () => REVIEWED,
+    source,
+    () => undefined,
+  );
+}
+
+const bearer = (...claimed: string[]) => ({ kind: 'bearer' as const, token: 't', claimed });
+
+suite('a pod', () => {
+  test('is described by the live pod, and labels by the list', async () => {
+    const attestor = attestorOf(podOf());
+    const { selectors, facts, unproven } = await attestor.attest(
+      bearer('sidecar:unix-uid:1000', 'sidecar:unknown:1', 'k8s:ns:kube-system'),
+      new Set(),
+    );
+    assert.deepEqual([...selectors].sort(), [
+      `k8s:image-digest:${DIGEST}`,
+      `k8s:image:web@${DIGEST}`,
+      'k8s:node:node-1',
+      'k8s:ns-uid:ns-uid',
+      'k8s:ns:prod',
+      'k8s:pod-label:app:web',
+      'k8s:pod-name:web-1',
+      'k8s:pod-uid:pod-uid',
+      'k8s:sa-uid:sa-uid',
+      'k8s:sa:web',
+      'sidecar:unix-uid:1000',
+    ]);
+    assert.equal(facts['k8s.pod-uid'], 'pod-uid');
+    assert.equal(facts['sidecar.unix-uid'], '1000');
+    assert.deepEqual(unproven, {});
+  });
+
+  for (const [title, pod, why] of [
+    ['that is gone', undefined, /gone/],
+    ['of the same name made anew', podOf({ metadata: { uid: 'another' } }), /gone/],
+    [
+      'being deleted',
+      podOf({ metadata: { uid: 'pod-uid', deletionTimestamp: new Date() } }),
+      /being deleted/,
+    ],
+    [
+      'of another service account',
+      podOf({ spec: { serviceAccountName: 'db', containers: [] } }),
+      /another service/,
+    ],
+    ['that has ended', podOf({ status: { phase: 'Succeeded' } }), /has ended/],
+  ] as const)
+    test(`${title} proves nothing`, () => {
+      assert.throws(() => assertLive(pod, REVIEWED), refusal('peer_unproven', why));
+    });
+
+  test('asks while its init containers run', () => {
+    assert.equal(assertLive(podOf({ status: { phase: 'Pending' } }), REVIEWED).metadata?.name, 'web-1');
+  });
+});
+
+suite('the image of a pod', () => {
+  const withContainers = (...images: string[]) =>
+    podOf({ spec: { containers: images.map((image, index) => ({ name: `c${index}`, image })) } });
+
+  test('is that of all its containers', () => {
+    assert.equal(imagesOf(withContainers(`a@${DIGEST}`, `b@${DIGEST}`)).digest, DIGEST);
+    const mixed = imagesOf(withContainers(`a@${DIGEST}`, `b@${OTHER}`));
+    assert.equal(mixed.digest, undefined);
+    assert.equal(mixed.unproven['k8s:image-digest'], 'several_images');
+  });
+
+  test('is not known before an image without a digest has started', () => {
+    const pod = withContainers('web:1');
+    assert.equal(imagesOf(pod).unproven['k8s:image-digest'], 'not_started');
+    const imageID = `registry.example.com/web@${DIGEST}`;
+    const started = { name: 'c0', image: 'web:1', imageID, ready: true, restartCount: 0 };
+    assert.equal(imagesOf({ ...pod, status: { containerStatuses: [started] } }).digest, DIGEST);
+  });
+
+  test('an init container and a debugger count too', () => {
+    const pod = withContainers(`a@${DIGEST}`);
+    pod.spec!.ephemeralContainers = [{ name: 'debug', image: `b@${OTHER}` }];
+    assert.equal(imagesOf(pod).digest, undefined);
+  });
+});
+
+test('a rule may not rest on what a sidecar says of its caller', () => {
+  const context = {
+    issuer: 'https://id.example.com',
+    constants: {},
+    kinds: ['k8s:sa', 'sidecar:unix-uid'],
+    claimedKinds: ['sidecar:unix-uid'],
+  };
+  const problems = (...match: string[]) => compilePolicy([ruleOf({ match, subject: 'x' })], context).problems;
+  assert.match(problems('sidecar:unix-uid:0')[0]?.message ?? '', /name the pod too/);
+  assert.deepEqual(problems('k8s:sa:web', 'sidecar:unix-uid:0'), []);
+});
