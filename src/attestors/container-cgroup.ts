@@ -9,14 +9,15 @@ export type Located = Place | { readonly unproven: UnprovenReason };
 
 /** `docker-<id>.scope` below a slice, `<id>` elsewhere; Podman's are `libpod-<id>`. */
 const CONTAINER = /^(?:[a-z]+-)?([0-9a-f]{64})(?:\.scope)?$/;
-/** Whatever could be the id of a container or a pod. */
+const HAS_CONTAINER_ID = /[0-9a-f]{64}/i;
+/** Whatever could be the id of a container or a pod to somebody. */
 const ID_LIKE = /[0-9a-f]{32}|[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}/i;
 /** How the cgroups beside our own look from inside a cgroup namespace (cgroup_namespaces(7)). */
 const BESIDE_OURS = '/..';
 
 /**
- * Finds the container in the file's text. The outermost component that could be
- * an id is the container, directly below one of `parents` or beside our own;
+ * Finds the container in the file's text. The outermost component with an
+ * id in it is the container, directly below one of `parents` or beside our own;
  * another one further inside makes it doubtful. Throws `peer_unproven` where the
  * hierarchies (cgroup v1) name different places.
  */
@@ -34,7 +35,7 @@ export function locateContainer(text: string, parents: readonly string[]): Locat
 function locate(path: string, parents: readonly string[]): Located {
   const components = path.split('/').slice(1);
   if (!path.startsWith('/')) return { unproven: 'cgroup_unreadable' };
-  const index = components.findIndex((component) => ID_LIKE.test(component));
+  const index = components.findIndex((component) => HAS_CONTAINER_ID.test(component));
   if (index === -1) return { unproven: components.includes('..') ? 'cgroup_outside' : 'no_container' };
   const parent = `/${components.slice(0, index).join('/')}`;
   const id = CONTAINER.exec(components[index] ?? '')?.[1];
