@@ -11,18 +11,22 @@ import { asIssuerError } from './process-faults.ts';
 import { extend, NOTHING } from './proofs.ts';
 import type { UnprovenReason } from './reasons.ts';
 
-const absolutePath = v.pipe(
+const absolutePath = (description: string) =>
+  v.pipe(
+    v.string(),
+    v.regex(/^\/(?:[^/\0]+\/)*[^/\0]+$/, 'must be an absolute path in normal form'),
+    v.description(description),
+  );
+
+const labelKey = v.pipe(
   v.string(),
-  v.regex(/^\/(?:[^/\0]+\/)*[^/\0]+$/, 'must be an absolute path in normal form'),
+  v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$/, 'must be the key of a label'),
+  v.description("A label's key, without its value."),
 );
 
 export const config = v.strictObject({
   socket: v.optional(
-    v.pipe(
-      absolutePath,
-      v.maxLength(107),
-      v.description("Docker's socket. Whoever may write to it is root."),
-    ),
+    v.pipe(absolutePath("Docker's socket. Whoever may write to it is root."), v.maxLength(107)),
     '/var/run/docker.sock',
   ),
   timeoutSeconds: v.optional(
@@ -36,16 +40,14 @@ export const config = v.strictObject({
   ),
   labels: v.optional(
     v.pipe(
-      v.array(
-        v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$/, 'must be the key of a label')),
-      ),
+      v.array(labelKey),
       v.description('Labels of containers that rules may match; no others are looked at.'),
     ),
     [],
   ),
   cgroupParents: v.optional(
     v.pipe(
-      v.array(absolutePath),
+      v.array(absolutePath('A path in the tree of cgroups.')),
       v.nonEmpty('must name at least one'),
       v.description("Where Docker puts containers' cgroups; Podman's is /machine.slice."),
     ),

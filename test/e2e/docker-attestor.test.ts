@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import { startActor } from '../attack/actor.ts';
+import { CGROUPS_NEEDED, hasCgroups, makeCgroup } from '../attack/cgroups.ts';
 import { isRoot } from '../attack/program.ts';
 import { askToken, createDirectory, hasCommand, type Program, run, startProgram } from '../deploy/program.ts';
 import { isMissing } from '../stores/requires.ts';
@@ -43,15 +44,19 @@ const NEEDED = `${NO_DOCKER}; and root`;
 async function buildLabelled(t: TestContext, name: string, label: string): Promise<void> {
   const directory = createDirectory(t);
   writeFileSync(join(directory, 'Dockerfile'), `FROM ${BASE}\nLABEL ${label}\n`);
-  t.after(() => docker('image', 'rm', '--force', name));
+  after(() => docker('image', 'rm', '--force', name));
   await docker('build', '--quiet', `--tag=${name}`, directory);
 }
+
+// When all containers of the tests are gone.
+after(async () => {
+  if (hasAll) await docker('image', 'rm', '--force', BASE);
+});
 
 const imageIdOf = (image: string) => docker('image', 'inspect', '--format={{.Id}}', image);
 
 test('callers in containers', { timeout: 300_000 }, async (t) => {
   if (isMissing(t, hasAll, NEEDED)) return;
-  t.after(() => docker('image', 'rm', '--force', BASE));
   await buildBase(createDirectory(t), BASE);
   const image = await imageIdOf(BASE);
   const match = [`docker:label:${LABEL}:payments`, `docker:image-id:${image}`];
@@ -106,6 +111,24 @@ test('callers in containers', { timeout: 300_000 }, async (t) => {
     const { status, text } = await askToken(mintmark.socket, AUDIENCE);
     assert.equal(status, 403);
     assert.equal(JSON.parse(text).unproven['docker:image-id'], 'no_container');
+  });
+
+  await t.test('a process of the machine that took the name of a container is not it', async (t) => {
+    if (isMissing(t, hasCgroups, CGROUPS_NEEDED)) return;
+    const id = await start(...payments);
+    const thief = startActor(
+      t,
+      `
+wait()
+body = '{"aud":"${AUDIENCE}"}'
+sock = connect(sys.argv[1])
+sock.sendall(request("/v1/tokens/oidc", "POST", f"Content-Length: {len(body)}\\r\\n", body))
+say(reply(sock))`,
+      mintmark.socket,
+    );
+    makeCgroup(t, `/mintmark-e2e-${process.pid}/docker-${id}.scope`).enter(thief.pid);
+    thief.go();
+    assert.match(await thief.hear(), /^403 .*"docker:label":"container_elsewhere"/);
   });
 
   await t.test('explain says it for any process', async () => {
@@ -186,7 +209,6 @@ function isSocket(path: string): boolean {
 
 test('a Docker that does not answer keeps containers waiting, and nobody else', async (t) => {
   if (isMissing(t, hasAll, NEEDED)) return;
-  t.after(() => docker('image', 'rm', '--force', BASE));
   await buildBase(createDirectory(t), BASE);
   const rule = `  - { name: us, match: [unix:uid:0], subject: acme:root, audiences: [${AUDIENCE}] }\n`;
   const text = settings([`docker:label:${LABEL}:payments`], '/run/mintmark-e2e-none.sock') + rule;
@@ -209,12 +231,11 @@ test('Compose services, and the digest of an image from a registry', { timeout: 
   if (isMissing(t, hasAll, NEEDED)) return;
   const present = (await hasCommand('docker-compose')) && (await hasCommand('docker-registry'));
   if (isMissing(t, present, 'apt-get install docker-compose docker-registry')) return;
-  t.after(() => docker('image', 'rm', '--force', BASE));
   await buildBase(createDirectory(t), BASE);
   const registry = await startRegistry(t);
   const image = `${registry}/shop/web:1.2`;
   await docker('tag', BASE, image);
-  t.after(() => docker('image', 'rm', '--force', image));
+  after(() => docker('image', 'rm', '--force', image));
   const digest = /sha256:[0-9a-f]{64}/.exec(await docker('push', image))?.[0];
   const match = [
     'docker:compose-project:mintmark-e2e',
@@ -224,11 +245,11 @@ test('Compose services, and the digest of an image from a registry', { timeout: 
   ];
   const mintmark = await startProgram(t, settings(match), BUILT);
   const directory = dirname(mintmark.socket);
-  const file = join(createDirectory(t), 'compose.yaml');
-  writeFileSync(file, composeFile(image, directory));
   const compose = (...args: string[]) =>
     run('docker-compose', ['--project-name=mintmark-e2e', `--file=${file}`, ...args]);
   t.after(() => compose('down', '--timeout=0'));
+  const file = join(createDirectory(t), 'compose.yaml');
+  writeFileSync(file, composeFile(image, directory));
   assert.equal((await compose('up', '--detach')).code, 0);
   const container = (await compose('ps', '--quiet', 'web')).stdout.trim();
   const { status, body } = await askFrom(container);
