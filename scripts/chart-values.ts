@@ -20,9 +20,8 @@ export const FILLED_IN = {
 
 type Entries = Readonly<Record<string, v.GenericSchema>>;
 
-/** The entries of a plug-in's block but those named; undefined where there is no such plug-in yet. */
-function entriesOf(block: v.GenericSchema | undefined, without: readonly string[]): Entries | undefined {
-  if (block === undefined) return undefined;
+/** The entries of a plug-in's block but those named. */
+function entriesOf(block: v.GenericSchema | undefined, without: readonly string[]): Entries {
   const { entries } = block as unknown as { readonly entries: Entries };
   return Object.fromEntries(Object.entries(entries).filter(([name]) => !without.includes(name)));
 }
@@ -156,9 +155,8 @@ export async function chartValues() {
     nameOverride: label,
     fullnameOverride: label,
     existingKek: v.strictObject({ name, key: v.pipe(text, v.regex(/^[A-Za-z0-9._-]+$/)) }),
-    attestor: attestor === undefined ? object : v.strictObject(attestor),
-    sidecar:
-      sidecar === undefined ? v.looseObject({ image: text }) : v.strictObject({ image: text, ...sidecar }),
+    attestor: v.strictObject(attestor),
+    sidecar: v.strictObject({ image: text, ...sidecar }),
     webhook: v.strictObject({ enabled: flag, timeoutSeconds: count(1, 30) }),
     private: v.strictObject(certificate),
     listenAddress: v.picklist(['0.0.0.0', '[::]']),

@@ -144,7 +144,7 @@ async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {
       keys: () => keys.live.current.keys,
       now: () => keys.live.now(),
       settings: () => ({ ...keys.settings(), cacheForSeconds: cacheFor }),
-      caCertificate: () => caCertificate('public'),
+      caCertificate: () => caCertificate('public') ?? caCertificate('private'),
     }),
     explain.openForSelf({ issuer, peerOf: unixPeer }),
     explain.openForAdmin({ issuer, openPeer: (pid) => peerOfPid(pid) }),

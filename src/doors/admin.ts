@@ -61,7 +61,7 @@ export function open(parts: AdminParts): Door {
     const certificate = parts.caCertificate();
     if (certificate === undefined)
       throw new IssuerError('not_found', 'no bootstrap CA', {
-        shown: { reason: 'public.tls is not bootstrap' },
+        shown: { reason: 'neither public.tls nor private.tls is bootstrap' },
       });
     context.set('Content-Type', 'application/x-pem-file');
     context.body = certificate;

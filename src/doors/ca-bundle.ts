@@ -1,16 +1,17 @@
 /**
  * The API server calls the webhook over TLS and trusts what `caBundle` of the MutatingWebhookConfiguration
- * says. Where Mintmark makes its own CA it writes it there, at the start and whenever it is not there any
- * more (an upgrade or a person wrote the object anew). Every replica does: they have the same CA.
+ * says. Mintmark writes its CA there, at the start and whenever it is not there any more (an upgrade or a
+ * person wrote the object anew, or the CA's file has another one). Every replica does: they have the same CA.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { IssuerError } from '../core/errors.ts';
 
 export type CaBundle = {
   /** The name of the MutatingWebhookConfiguration. */
   readonly configuration: string;
-  /** PEM; undefined as long as there is none, or for good where the certificate comes from elsewhere. */
-  readonly caCertificate: () => string | undefined;
+  /** PEM; undefined as long as there is none. Throws IssuerError where it cannot be read. */
+  readonly caCertificate: () => Promise<string | undefined> | string | undefined;
   readonly kubernetes: () => Promise<KubeConfig>;
   readonly log: { info(message: string): void; warn(message: string): void };
   /** 0 to 1, so that replicas do not ask at the same moment. */
@@ -36,8 +37,9 @@ export function keepCaBundle(parts: CaBundle): { close(): Promise<void> } {
   };
 }
 
-/** There is no CA yet: the listener opens after the doors, or its certificate is from elsewhere. */
+/** There is no CA yet: the listener opens after the doors. No pod is to be refused for long after that. */
 const WAITING = 'waiting';
+const FIRST_WAIT_MS = 25;
 
 async function keep(parts: CaBundle, signal: AbortSignal): Promise<void> {
   const { log, random, intervalMs = INTERVAL_MS, firstRetryMs = FIRST_RETRY_MS } = parts;
@@ -50,7 +52,8 @@ async function keep(parts: CaBundle, signal: AbortSignal): Promise<void> {
     if (problem !== undefined && problem !== WAITING && problem !== told) log.warn(problem);
     told = problem;
     failures = problem === undefined ? 0 : failures + 1;
-    const delay = failures === 0 ? intervalMs : Math.min(firstRetryMs * 2 ** (failures - 1), intervalMs);
+    const first = problem === WAITING ? FIRST_WAIT_MS : firstRetryMs;
+    const delay = failures === 0 ? intervalMs : Math.min(first * 2 ** (failures - 1), intervalMs);
     await sleep(delay * (0.5 + random() / 2), undefined, { signal, ref: false }).catch(() => undefined);
   }
 }
@@ -58,11 +61,11 @@ async function keep(parts: CaBundle, signal: AbortSignal): Promise<void> {
 /** What keeps the caBundle from being right, in words for the log; undefined where it is. */
 async function look(parts: CaBundle, signal: AbortSignal): Promise<string | undefined> {
   const { configuration, caCertificate, kubernetes, log } = parts;
-  const pem = caCertificate();
-  if (pem === undefined) return WAITING;
-  const caBundle = Buffer.from(pem).toString('base64');
   let verb = 'get';
   try {
+    const pem = await caCertificate();
+    if (pem === undefined) return WAITING;
+    const caBundle = Buffer.from(pem).toString('base64');
     const api = await connect(kubernetes, signal);
     const operations = operationsFor(await api.read(configuration), caBundle);
     if (operations.length === 0) return undefined;
@@ -124,6 +127,7 @@ function operationsFor(webhooks: readonly Webhook[], caBundle: string): readonly
 }
 
 function problemOf(error: unknown, verb: string, name: string): string {
+  if (error instanceof IssuerError) return error.detail;
   const { code, message, cause } = error as Error & { readonly code?: number | string };
   if (code === 403)
     return (

@@ -77,7 +77,7 @@ export const config = v.strictObject({
     text(
       DNS_NAME,
       'must be the name of an object in Kubernetes',
-      'The MutatingWebhookConfiguration that is told of the CA when Mintmark makes its own (`private.tls.bootstrap`); left out: somebody else does that.',
+      'The MutatingWebhookConfiguration that is told of the CA, be it in caFile or made by Mintmark (`private.tls.bootstrap`); left out: somebody else does that.',
       'mintmark',
     ),
   ),

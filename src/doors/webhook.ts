@@ -49,10 +49,13 @@ export function open(block: WebhookConfig, context: WebhookContext): WebhookDoor
 }
 
 function startBundle(
-  { configuration }: WebhookConfig,
-  { caCertificate, kubernetes, log }: WebhookContext,
+  block: WebhookConfig,
+  context: WebhookContext,
 ): ReturnType<typeof keepCaBundle> | undefined {
+  const { configuration } = block;
   if (configuration === undefined) return undefined;
+  const { kubernetes, log } = context;
+  const caCertificate = () => readCa(block, context);
   return keepCaBundle({ configuration, caCertificate, kubernetes, log, random: Math.random });
 }
 

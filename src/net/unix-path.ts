@@ -102,12 +102,15 @@ function assertDirectory(directory: string): void {
     throw new IssuerError('server_error', `${directory} is writable by its group or by everybody`);
 }
 
+/** Mounted for everyone on many machines. */
+const COMMON = ['/tmp', '/var/tmp', '/dev/shm'];
+
 /**
- * A volume of its own that root made open to all, as the kubelet makes an emptyDir: whoever
- * mounted it, and how, is the boundary. Directories for everyone, such as /tmp, are sticky.
+ * A volume of its own that root made open to all, as the kubelet makes an emptyDir (sticky
+ * where it is in memory): whoever mounted it, and how, is the boundary.
  */
-function isVolume(directory: string, { uid, mode, dev }: Stats): boolean {
-  return uid === 0 && (mode & 0o1000) === 0 && dev !== lstatSync(dirname(directory)).dev;
+function isVolume(directory: string, { uid, dev }: Stats): boolean {
+  return uid === 0 && dev !== lstatSync(dirname(directory)).dev && !COMMON.includes(directory);
 }
 
 /** The lock file is never deleted: two processes could hold a lock of that name then. */

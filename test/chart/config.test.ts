@@ -5,10 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parse, stringify } from 'yaml';
-import { attestors } from '../../src/attestors/index.ts';
-import { fullSchema } from '../../src/config.ts';
-import { doors } from '../../src/doors/index.ts';
-import { stores } from '../../src/stores/index.ts';
 import { isMissing } from '../stores/requires.ts';
 import {
   find,
@@ -28,8 +24,7 @@ type Settings = Record<string, unknown>;
 for (const scenario of scenarios)
   test(`${scenario}: mintmark check takes the configuration`, async (t) => {
     if (isMissing(t, hasHelm, NO_HELM)) return;
-    const { settings, unknown } = await knownPart(configOf(await render(...valuesOf(scenario))));
-    if (unknown.length > 0) t.diagnostic(`the program does not know yet: ${unknown.join(', ')}`);
+    const settings = configOf(await render(...valuesOf(scenario)));
     const { code, stdout, stderr } = await check(t, settings);
     assert.equal(code, 0, stderr);
     assert.match(JSON.parse(stdout).issuer, /^https:\/\/id\.example\.com/);
@@ -129,27 +124,4 @@ async function check(t: TestContext, settings: Settings): Promise<Output> {
   // Certificates are looked at: those of a Secret lie here instead.
   writeFileSync(file, stringify(settings).replaceAll(/\/etc\/mintmark-(public-)?tls/g, directory));
   return run(process.execPath, [join(ROOT, 'src/main.ts'), 'check', '--json', '--config', file], process.env);
-}
-
-/** What of it this program can decode: all, as soon as it has every plug-in that the chart names. */
-async function knownPart(given: Settings): Promise<{ settings: Settings; unknown: readonly string[] }> {
-  const unknown: string[] = [];
-  const known = (block: unknown, table: object, at: string): Settings => {
-    const entries = Object.entries(Object(block) as Settings);
-    unknown.push(...entries.filter(([name]) => !Object.hasOwn(table, name)).map(([name]) => at + name));
-    return Object.fromEntries(entries.filter(([name]) => Object.hasOwn(table, name)));
-  };
-  const settings = known(given, (await fullSchema({ attestors, doors, stores })).entries, '');
-  if (settings.doors !== undefined) settings.doors = known(settings.doors, doors, 'doors.');
-  const keys = settings.keys as Settings;
-  keys.store = orElse(known(keys.store, stores, 'keys.store.'), 'memory');
-  if (settings.attestors !== undefined) {
-    settings.attestors = orElse(known(settings.attestors, attestors, 'attestors.'), { unix: {} });
-    if (!Object.hasOwn(attestors, 'kubernetes')) settings.rules = []; // they name what only it proves
-  }
-  return { settings, unknown };
-}
-
-function orElse(block: Settings, fallback: unknown): unknown {
-  return Object.keys(block).length > 0 ? block : fallback;
 }

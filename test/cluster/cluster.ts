@@ -41,8 +41,8 @@ export type Manifest = Readonly<Record<string, unknown>> & { readonly kind: stri
 const listOf = (items: readonly Manifest[]) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
 export const apply = (...items: readonly Manifest[]) =>
   cluster(['kubectl', 'apply', '-f', '-'], listOf(items));
-export const tryApply = (...items: readonly Manifest[]) =>
-  tryCluster(['kubectl', 'apply', '-f', '-'], listOf(items));
+export const tryApply = (items: readonly Manifest[], ...options: readonly string[]) =>
+  tryCluster(['kubectl', 'apply', '-f', '-', ...options], listOf(items));
 
 /** One object, or undefined where there is none. */
 export async function get<T>(namespace: string, kind: string, name: string): Promise<T | undefined> {
@@ -84,8 +84,9 @@ export async function createNamespace(prefix: string, labels: Readonly<Record<st
   return name;
 }
 
-export const deleteNamespace = (name: string) =>
-  kubectl('delete', 'namespace', name, '--ignore-not-found', '--wait=true', '--timeout=120s');
+/** It goes by and by; `gone` waits until it has. */
+export const deleteNamespace = (name: string, gone = false) =>
+  kubectl('delete', 'namespace', name, '--ignore-not-found', `--wait=${gone}`, '--timeout=120s');
 
 /** What `look` finds, as soon as it finds something. */
 export async function eventually<T>(

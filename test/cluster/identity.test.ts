@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { deleteNamespace, eventually, kubectl, startCluster } from './cluster.ts';
 import { createAccount, deletePod, mint, type Pod, podOf, startPod, workloadNamespace } from './pods.ts';
-import { type Answer, install, type Release, ruleFor } from './release.ts';
+import { type Answer, install, type Post, type Release, ruleFor } from './release.ts';
 
 const AWS = 'sts.amazonaws.com';
 const TOKENS = '/v1/sidecar/tokens';
@@ -12,6 +12,7 @@ suite('the authority', () => {
   let release: Release;
   let namespace: string;
   let pod: Pod;
+  let post: Post;
 
   before(async () => {
     await startCluster();
@@ -20,6 +21,7 @@ suite('the authority', () => {
     const rules = [ruleFor(namespace, { match: [`k8s:ns:${namespace}`, 'k8s:sa:web'] })];
     release = await install({ rules, keys: { keepOnUninstall: false } });
     pod = await startPod(namespace, 'web-1', { serviceAccount: 'web' });
+    post = await release.openPost();
   });
   after(async () => {
     await deleteNamespace(namespace);
@@ -38,7 +40,7 @@ suite('the authority', () => {
     ];
   };
   const ask = (bearer: string | undefined, body: unknown = { audience: AWS }): Promise<Answer> =>
-    release.post(TOKENS, bearer, body);
+    post(TOKENS, bearer, body);
   const refused = async (bearer: string | undefined, reason?: RegExp, status = 401) => {
     const answer = await ask(bearer);
     assert.equal(answer.status, status, answer.text);

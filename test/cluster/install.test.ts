@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import {
   apply,
+  createNamespace,
   deleteNamespace,
   eventually,
   helm,
@@ -245,10 +246,11 @@ suite('an installed chart', () => {
     await ready(pod);
     assert.equal((await podOf(pod)).spec.initContainers, undefined);
     await deletePod(pod);
-    const outside = await podManifest('default', 'outside-1', {});
-    await apply(outside);
-    assert.equal((await podOf({ namespace: 'default', name: 'outside-1' })).spec.initContainers, undefined);
-    await deletePod({ namespace: 'default', name: 'outside-1' });
+    const elsewhere = await createNamespace('plain');
+    const outside = { namespace: elsewhere, name: 'outside-1' };
+    await apply(podManifest(elsewhere, outside.name));
+    assert.equal((await podOf(outside)).spec.initContainers, undefined);
+    await deleteNamespace(elsewhere);
   });
 
   test('what is injected is of the restricted kind, and injecting again changes nothing', async () => {
@@ -277,9 +279,9 @@ suite('an installed chart', () => {
 
   test('a bad annotation stops the pod, and says which', async () => {
     const annotations = { 'mintmark.io/aws-role-arn': 'not an ARN' };
-    const { code, stderr } = await tryApply(
+    const { code, stderr } = await tryApply([
       podManifest(namespace, 'bad-1', { serviceAccount: 'web', annotations }),
-    );
+    ]);
     assert.notEqual(code, 0);
     assert.match(stderr, /aws-role-arn/);
   });

@@ -65,6 +65,7 @@ suite('a release', () => {
         kept,
       );
       await uninstall();
+      await deleteNamespace(release.namespace, true);
       const left = [...(await everything())].filter((name) => !before.has(name));
       assert.deepEqual(left, []);
     }

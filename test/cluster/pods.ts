@@ -117,8 +117,9 @@ export const deletePod = ({ namespace, name }: Pod) =>
     '--wait=true',
   );
 
-export const inPod = ({ namespace, name }: Pod, ...command: string[]) =>
-  kubectl('-n', namespace, 'exec', name, '-c', 'app', '--', ...command);
+export const inPod = (pod: Pod, ...command: string[]) => inContainer(pod, 'app', ...command);
+export const inContainer = ({ namespace, name }: Pod, container: string, ...command: string[]) =>
+  kubectl('-n', namespace, 'exec', name, '-c', container, '--', ...command);
 
 export type Asked = { readonly status: number; readonly body: string; readonly isReused: boolean };
 
@@ -127,10 +128,11 @@ export async function askToken(
   pod: Pod,
   audience: string,
   fields: Readonly<Record<string, unknown>> = {},
+  container = 'app',
 ): Promise<Asked> {
   const script = `curl -sS --max-time 30 --unix-socket "$MINTMARK_SOCKET" http://localhost/v1/tokens/oidc \\
     -w '\\n%{http_code} %header{mintmark-token}' -d '${JSON.stringify({ aud: audience, ...fields })}'`;
-  const lines = (await inPod(pod, 'sh', '-c', script)).split('\n');
+  const lines = (await inContainer(pod, container, 'sh', '-c', script)).split('\n');
   const [status = '', mark = ''] = (lines.pop() ?? '').split(' ');
   return { status: Number(status), body: lines.join('\n').trim(), isReused: mark === 'reused' };
 }
@@ -182,7 +184,7 @@ process.on('SIGTERM', () => process.exit(0));
   for (;;) {
     const next = Date.now() + Number(EVERY_MS);
     console.log(JSON.stringify(await ask()));
-    await new Promise((done) => setTimeout(done, next - Date.now()));
+    await new Promise((done) => setTimeout(done, Math.max(0, next - Date.now())));
   }
 })();`;
 
@@ -204,7 +206,10 @@ export function startLoad(
 
 export async function callsOf(pod: Pod): Promise<readonly Call[]> {
   const text = await kubectl('-n', pod.namespace, 'logs', pod.name, '-c', 'app');
-  return text.split('\n').map((line) => JSON.parse(line));
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line));
 }
 
 /** Its calls, once it has made some since then that went well and were not given again. */

@@ -44,17 +44,20 @@ export type Release = {
   readonly namespace: string;
   /** `helm upgrade` with these values over those of the tests. */
   upgrade(values: Values, ...options: string[]): Promise<void>;
-  /** The names of the authority's pods that run. */
+  /** The names of the authority's pods that run and are to go on. */
   authorities(): Promise<readonly string[]>;
   /** Runs the program in one of them. */
   mintmark(pod: string, ...args: string[]): Promise<string>;
   jwks(): Promise<readonly string[]>;
   verify(token: string, audience: string): Promise<JWTPayload>;
-  /** POST to the listener for sidecars, with a token of our own. */
-  post(path: string, bearer: string | undefined, body: unknown): Promise<Answer>;
+  /** The way of sidecars to the authority. */
+  openPost(): Promise<Post>;
   logs(): Promise<string>;
   uninstall(): Promise<void>;
 };
+
+/** POST with a bearer of the test's own. */
+export type Post = (path: string, bearer: string | undefined, body: unknown) => Promise<Answer>;
 
 export type Answer = {
   readonly status: number;
@@ -79,15 +82,23 @@ export function tryInstall(
 /** Installs it and waits until it is ready. */
 export async function install(values: Values, name = `mm-${randomUUID().slice(0, 5)}`): Promise<Release> {
   const namespace = await createNamespace('release');
-  const { code, stderr } = await tryInstall(name, namespace, values, '--wait', '--timeout=120s');
+  const { code, stderr } = await tryInstall(name, namespace, values, '--wait', '--timeout=40s');
   const release = releaseOf(name, namespace);
   if (code !== 0) {
+    const pods = await kubectl('-n', namespace, 'get', 'pods,events');
     const logs = await release.logs().catch(String);
     await release.uninstall();
-    assert.fail(`helm install: ${stderr}${logs}`);
+    assert.fail(`helm install: ${stderr}${pods}${logs}`);
   }
   return release;
 }
+
+type PodList = {
+  readonly items: readonly {
+    readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+    readonly status: { readonly phase: string };
+  }[];
+};
 
 export const fullName = (release: string) => (release.includes('mintmark') ? release : `${release}-mintmark`);
 
@@ -115,7 +126,16 @@ function releaseOf(name: string, namespace: string): Release {
       ];
       await cluster(args, JSON.stringify({ ...OWN_VALUES, ...values }));
     },
-    authorities: () => namesOf(namespace, 'pods', '-l', selector, '--field-selector=status.phase=Running'),
+    async authorities() {
+      const { items } = JSON.parse(
+        await kubectl('-n', namespace, 'get', 'pods', '-l', selector, '-o', 'json'),
+      ) as PodList;
+      return items
+        .filter(
+          ({ metadata, status }) => metadata.deletionTimestamp === undefined && status.phase === 'Running',
+        )
+        .map(({ metadata }) => metadata.name);
+    },
     mintmark: (pod, ...args) =>
       kubectl('-n', namespace, 'exec', pod, '--', 'node', '/opt/mintmark/dist/main.js', ...args),
     async jwks() {
@@ -128,11 +148,16 @@ function releaseOf(name: string, namespace: string): Release {
       const keys = createRemoteJWKSet(await jwksUrl());
       return (await jwtVerify(token, keys, { issuer: ISSUER, audience })).payload;
     },
-    async post(path, bearer, body) {
+    async openPost() {
       const host = `${full}.${namespace}.svc`;
-      return await postTls(await clusterIp(namespace, full), host, await caOf(full), path, bearer, body);
+      const [address, ca] = await Promise.all([clusterIp(namespace, full), caOf(full)]);
+      return (path, bearer, body) => postTls(address, host, ca, path, bearer, body);
     },
-    logs: () => kubectl('-n', namespace, 'logs', '-l', selector, '--tail=200', '--prefix'),
+    logs: () =>
+      kubectl(
+        ...['-n', namespace, 'logs', '-l', `app.kubernetes.io/instance=${name}`],
+        ...['--all-containers', '--tail=200', '--prefix'],
+      ),
     async uninstall() {
       await tryCluster(['helm', 'uninstall', name, '-n', namespace, '--wait', '--timeout=60s']);
       await deleteNamespace(namespace);

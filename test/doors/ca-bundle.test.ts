@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { suite, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import jsonpatch from 'fast-json-patch';
+import { IssuerError } from '../../src/core/errors.ts';
 import { type CaBundle, keepCaBundle } from '../../src/doors/ca-bundle.ts';
 import { type Answer, failure, fakeKubernetes } from '../fakes/kubernetes.ts';
 
@@ -134,6 +135,27 @@ suite('keepCaBundle', () => {
     assert.deepEqual([asked.length, lines.length], [0, 0]);
     pem = 'LATE';
     await until(() => state.object.webhooks[0]?.clientConfig.caBundle === base64('LATE'));
+  });
+
+  test('a CA that cannot be read is told once, and looked for again', async (t) => {
+    const files = ['ONE'];
+    const caCertificate = async () => {
+      const pem = files[0];
+      if (pem === undefined) throw new IssuerError('temporarily_unavailable', 'caFile ca.crt: ENOENT');
+      return pem;
+    };
+    const { lines, state, start } = await cluster(t, { caCertificate });
+    start();
+    const bundle = () => state.object.webhooks[0]?.clientConfig.caBundle;
+    await until(() => bundle() === base64('ONE'));
+    files.pop();
+    await sleep(100);
+    assert.deepEqual(
+      lines.filter((line) => line.startsWith('warn')),
+      ['warn caFile ca.crt: ENOENT'],
+    );
+    files.push('TWO');
+    await until(() => bundle() === base64('TWO'));
   });
 
   test('stops at once, also in the middle of a call', async (t) => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -204,6 +205,21 @@ test('a directory that others may write to is refused, sticky or not', async (t)
     await assert.rejects(open(t, { path }), { code: 'server_error', message: /writable/ }, mode.toString(8));
   }
   assert.deepEqual(readdirSync(dirname(path)), []);
+});
+
+test('a volume of its own, as the kubelet mounts it, may be open to all', async (t) => {
+  const path = choosePath(t);
+  for (const mode of ['0777', '2777', '1777']) {
+    const options = ['-t', 'tmpfs', '-o', `mode=${mode}`, 'tmpfs', dirname(path)];
+    if (isMissing(t, isRoot && spawnSync('mount', options).status === 0, 'takes root: it mounts')) return;
+    try {
+      const listener = await open(t, { path });
+      assert.ok(lstatSync(path).isSocket());
+      await listener.close(0);
+    } finally {
+      spawnSync('umount', ['--lazy', dirname(path)]);
+    }
+  }
 });
 
 test('a directory of somebody else is refused', async (t) => {

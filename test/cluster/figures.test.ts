@@ -1,0 +1,167 @@
+/** What it costs on a real cluster: printed as diagnostics, nothing is asserted of times. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { after, before, suite, test } from 'node:test';
+import { CoreV1Api, type KubeConfig } from '@kubernetes/client-node';
+import { generateKey, signInPool } from '../bench/raw-signatures.ts';
+import { cluster, kubectl, startCluster } from './cluster.ts';
+import { mint, type Pod, podOf, startPod, workloadNamespace } from './pods.ts';
+import { install, type Post, type Release, ruleFor } from './release.ts';
+
+const SIDECARS = 1_000;
+const CONNECTIONS = 16;
+const SECONDS = 3;
+const LANES = 8;
+
+suite('figures', { concurrency: 1, timeout: 600_000 }, () => {
+  let kube: KubeConfig;
+  let release: Release;
+  let namespace: string;
+
+  before(async () => {
+    kube = await startCluster();
+    namespace = await workloadNamespace();
+    release = await install({
+      replicas: 1,
+      attestor: { requestsPerSecond: 10_000, burst: 100_000 },
+      rules: [ruleFor(namespace)],
+    });
+  });
+  after(async () => {
+    if (release === undefined) return;
+    await kubectl('delete', 'namespace', namespace, '--wait=false');
+    await release.uninstall();
+  });
+
+  test('a sidecar: its memory, and how soon a pod has its first token', async (t) => {
+    const annotations = { 'mintmark.io/aws-role-arn': 'arn:aws:iam::123456789012:role/web' };
+    const pod = await startPod(namespace, 'figures', { annotations });
+    const { pid, startedAt } = await sidecarOf(pod);
+    const first = (await linesOf(pod)).find(({ msg }) => msg === 'issued');
+    t.diagnostic(`start of the sidecar to the first token: ${Date.parse(first?.time ?? '') - startedAt} ms`);
+    t.diagnostic(`sidecar after the first token: ${privateMiB(pid)} MiB private`);
+    for (let asked = 0; asked < 50; asked++) await mint(pod, 'sts.amazonaws.com');
+    t.diagnostic(`sidecar after 50 more: ${privateMiB(pid)} MiB private`);
+    assert.ok(pid > 0);
+  });
+
+  test('tokens of one replica, beside the raw signature, and the API calls they cost', async (t) => {
+    const pod = await startPod(namespace, 'load');
+    const bearer = await kubectl(
+      ...['-n', namespace, 'create', 'token', 'default', '--audience=mintmark'],
+      ...['--bound-object-kind=Pod', `--bound-object-name=${pod.name}`],
+    );
+    const post = await release.openPost();
+    const before = await apiCalls();
+    const rate = await load(post, bearer);
+    const calls = (await apiCalls()) - before;
+    const raw = await signInPool(generateKey('RS256'), SECONDS);
+    t.diagnostic(
+      `one replica, ${CONNECTIONS} at once: ${Math.round(rate)} tokens/s; raw RS256 ${Math.round(raw)}/s`,
+    );
+    t.diagnostic(`API calls a token: ${(calls / (rate * SECONDS)).toFixed(4)}`);
+    assert.ok(rate > 0);
+  });
+
+  test(`${SIDECARS} sidecars renew at once`, async (t) => {
+    const bearers = await manyPods(kube, namespace);
+    const post = await release.openPost();
+    const began = performance.now();
+    const millis = await Promise.all(
+      bearers.map(async (bearer) => {
+        const asked = performance.now();
+        const { status } = await post('/v1/sidecar/tokens', bearer, BODY);
+        return { status, ms: performance.now() - asked };
+      }),
+    );
+    const all = performance.now() - began;
+    const sorted = millis.map(({ ms }) => ms).sort((a, b) => a - b);
+    const at = (share: number) => Math.round(sorted[Math.floor((sorted.length - 1) * share)] ?? 0);
+    const failed = millis.filter(({ status }) => status !== 200).length;
+    t.diagnostic(`all in ${Math.round(all)} ms; p50 ${at(0.5)} ms, p99 ${at(0.99)} ms; ${failed} failed`);
+    assert.equal(failed, 0);
+  });
+});
+
+const BODY = { audience: 'sts.amazonaws.com' };
+
+async function load(post: Post, bearer: string): Promise<number> {
+  const endsAt = performance.now() + SECONDS * 1000;
+  let tokens = 0;
+  const connection = async () => {
+    while (performance.now() < endsAt) {
+      const { status, text } = await post('/v1/sidecar/tokens', bearer, BODY);
+      assert.equal(status, 200, text);
+      tokens++;
+    }
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, connection));
+  return tokens / SECONDS;
+}
+
+/** Pods that no scheduler takes: there is no kubelet for a thousand, and their tokens are real ones all the same. */
+async function manyPods(kube: KubeConfig, namespace: string): Promise<readonly string[]> {
+  const api = kube.makeApiClient(CoreV1Api);
+  const containers = [{ name: 'app', image: 'localhost/none' }];
+  const bearers: string[] = [];
+  const make = async (index: number) => {
+    const name = `many-${index}`;
+    const spec = { schedulerName: 'nobody', containers };
+    await api.createNamespacedPod({ namespace, body: { metadata: { name }, spec } });
+    const boundObjectRef = { kind: 'Pod', apiVersion: 'v1', name };
+    const { status } = await api.createNamespacedServiceAccountToken({
+      name: 'default',
+      namespace,
+      body: { spec: { audiences: ['mintmark'], expirationSeconds: 600, boundObjectRef } },
+    });
+    bearers.push(status?.token ?? '');
+  };
+  const lanes = Array.from({ length: LANES }, async (_, lane) => {
+    for (let index = lane; index < SIDECARS; index += LANES) await make(index);
+  });
+  await Promise.all(lanes);
+  return bearers;
+}
+
+/** TokenReviews and reads of pods and namespaces that the API server has answered. */
+async function apiCalls(): Promise<number> {
+  const metrics = await cluster(['kubectl', 'get', '--raw', '/metrics']);
+  return metrics
+    .split('\n')
+    .filter((line) => /^apiserver_request_total\{.*resource="(tokenreviews|pods|namespaces)"/.test(line))
+    .filter((line) => /verb="(POST|GET|LIST)"/.test(line))
+    .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
+
+type Line = { readonly msg: string; readonly time: string };
+
+async function linesOf({ namespace, name }: Pod): Promise<readonly Line[]> {
+  const text = await kubectl('-n', namespace, 'logs', name, '-c', 'mintmark');
+  return text.split('\n').map((line) => JSON.parse(line));
+}
+
+/** The sidecar's process as the host sees it, and when it started in milliseconds since 1970. */
+async function sidecarOf(pod: Pod): Promise<{ readonly pid: number; readonly startedAt: number }> {
+  const { uid } = (await podOf(pod)).metadata;
+  const read = (file: string) => {
+    try {
+      return readFileSync(file, 'latin1');
+    } catch {
+      return '';
+    }
+  };
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  const pid = pids.find(
+    (each) =>
+      read(`/proc/${each}/cgroup`).includes(uid) && read(`/proc/${each}/cmdline`).includes('main.js\0serve'),
+  );
+  assert.ok(pid, 'the sidecar has no process');
+  const ticks = Number(read(`/proc/${pid}/stat`).split(') ')[1]?.split(' ')[19]);
+  const boot = Number(/^btime (\d+)$/m.exec(read('/proc/stat'))?.[1]);
+  return { pid: Number(pid), startedAt: boot * 1000 + ticks * 10 };
+}
+
+function privateMiB(pid: number): string {
+  const kilobytes = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+  return (Number(kilobytes) / 1024).toFixed(1);
+}
