@@ -176,6 +176,28 @@ suite('an installed chart', () => {
     await deletePod(pod);
   });
 
+  test('the user of a container decides too, where the sidecar’s word narrows what the pod may have', async () => {
+    const [container] = podTemplate().spec.containers;
+    const other = {
+      ...container,
+      name: 'other',
+      securityContext: { ...container?.securityContext, runAsUser: 10_002 },
+    };
+    const rule = {
+      match: [`k8s:ns:${namespace}`, 'k8s:sa:idle', 'sidecar:unix-uid:10002'],
+      audiences: [VAULT],
+    };
+    await release.upgrade({ ...values, rules: [ruleFor(namespace, { name: 'narrow', ...rule })] });
+    const spec = { containers: [container, other] };
+    const pod = await startPod(namespace, 'narrow-1', { serviceAccount: 'idle', spec });
+    const refused = await askToken(pod, VAULT);
+    assert.equal(refused.status, 403);
+    assert.match(refused.body, /sidecar:unix-uid:10002/);
+    assert.equal((await askToken(pod, VAULT, {}, 'other')).status, 200);
+    await release.upgrade(values);
+    await deletePod(pod);
+  });
+
   test('annotations bring the variables and token files of the clouds', async () => {
     const pod = await startPod(namespace, 'clouds-1', {
       serviceAccount: 'web',

@@ -1,7 +1,11 @@
 /** What an operator does to a release: wrong values, missing rights, upgrades, and the end of it. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { suite, test } from 'node:test';
+import { createDirectory, run, SOURCE } from '../deploy/program.ts';
 import {
+  apply,
   createNamespace,
   deleteNamespace,
   eventually,
@@ -11,8 +15,8 @@ import {
   namesOf,
   startCluster,
 } from './cluster.ts';
-import { MINTMARK_NEXT } from './images.ts';
-import { askToken, createAccount, mint, startPod, workloadNamespace } from './pods.ts';
+import { MINTMARK, MINTMARK_NEXT } from './images.ts';
+import { askToken, createAccount, mint, podManifest, ready, startPod, workloadNamespace } from './pods.ts';
 import { fullName, install, ruleFor, tryInstall } from './release.ts';
 
 const AWS = 'sts.amazonaws.com';
@@ -69,6 +73,36 @@ suite('a release', () => {
       const left = [...(await everything())].filter((name) => !before.has(name));
       assert.deepEqual(left, []);
     }
+  });
+
+  test('without the webhook: mintmark inject gives a manifest its sidecar', async (t) => {
+    const namespace = await workloadNamespace();
+    await createAccount(namespace, 'web');
+    const release = await install({
+      rules: [ruleFor(namespace)],
+      keys: { keepOnUninstall: false },
+      webhook: { enabled: false },
+    });
+    const directory = createDirectory(t);
+    t.after(async () => {
+      await deleteNamespace(namespace);
+      await release.uninstall();
+    });
+    assert.equal(await get('default', 'mutatingwebhookconfiguration', fullName(release.name)), undefined);
+    const [authority = ''] = await release.authorities();
+    const at = (name: string) => join(directory, name);
+    writeFileSync(at('ca.crt'), await release.mintmark(authority, 'ca'));
+    writeFileSync(at('pod.json'), JSON.stringify(podManifest(namespace, 'web-1', { serviceAccount: 'web' })));
+    const url = `https://${fullName(release.name)}.${release.namespace}.svc:8443`;
+    const options = ['--image', MINTMARK, '--image-pull-policy', 'Never', '--authority-url', url];
+    const injected = await run(process.execPath, [
+      ...[SOURCE, 'inject', '-f', at('pod.json'), '--authority-ca', at('ca.crt'), '--json', ...options],
+    ]);
+    assert.equal(injected.code, 0, injected.stderr);
+    await apply(JSON.parse(injected.stdout));
+    const pod = { namespace, name: 'web-1' };
+    await ready(pod);
+    await release.verify(await mint(pod, AWS), AWS);
   });
 
   test('whose values are wrong is not installed, and the path of what is wrong is named', async () => {
