@@ -79,6 +79,7 @@ async function openCore(given: SidecarParts, closers: (() => Promise<void> | voi
   closers.push(() => authority.close());
   const reuse = { floorSeconds: reuseFloor === 'off' ? undefined : reuseFloor, singleUse };
   const issuer = createRelay({
+    identifier: url,
     attestor,
     authority,
     recorder: observers.recorder,

@@ -19,6 +19,8 @@ import type {
 } from './ports.ts';
 
 export type RelayParts = {
+  /** Whom it asks: it has no `iss` of its own. */
+  readonly identifier: string;
   readonly attestor: Attestor;
   readonly authority: Authority;
   readonly recorder: Recorder;
@@ -63,21 +65,26 @@ export function createRelay(parts: RelayParts): Issuer {
     }
   }
 
-  async function issue(door: string, peer: Peer | undefined, workload: Workload, request: TokenRequest) {
+  async function issue(
+    door: string,
+    peer: Peer | undefined,
+    attest: () => Promise<Workload>,
+    request: TokenRequest,
+  ) {
     const startedAt = clock.elapsed();
+    const workload = await attest();
+    const attestSeconds = clock.elapsed() - startedAt;
     const issued = await obtain(claimsOf(workload, parts.claims), request);
     if (peer !== undefined) attestor.confirm(peer, workload);
     const totalSeconds = clock.elapsed() - startedAt;
-    recorder.issued({ door, peer, workload, issued, attestSeconds: 0, totalSeconds });
+    recorder.issued({ door, peer, workload, issued, attestSeconds, totalSeconds });
     return issued;
   }
 
   return {
-    identifier: '',
-    async issueToken(door, peer, request) {
-      return issue(door, peer, await attestor.attest(peer, wanted), request);
-    },
-    issueTokenFor: (door, workload, request) => issue(door, undefined, workload, request),
+    identifier: parts.identifier,
+    issueToken: (door, peer, request) => issue(door, peer, () => attestor.attest(peer, wanted), request),
+    issueTokenFor: (door, workload, request) => issue(door, undefined, async () => workload, request),
     async explain(peer, request) {
       const workload = await attestor.attest(peer, wanted);
       const explanation = await authority.explain(claimsOf(workload, parts.claims), request);

@@ -66,14 +66,17 @@ suite('an outage', { timeout: 1_200_000 }, () => {
       resume();
     }
     const to = Date.now();
+    // The node was given up meanwhile, and the Service lost its pods: that takes Kubernetes some seconds to mend.
+    await release.available();
+    const mendedAt = Date.now();
     const fresh = await freshAfter(pod, to, 30);
     const during = between(await callsOf(pod), from, to);
     t.diagnostic(
-      `${during.length} calls, ${during.filter(({ isReused }) => isReused).length} given again; fresh tokens ${fresh.at - to} ms after the API server`,
+      `${during.length} calls, ${during.filter(({ isReused }) => isReused).length} given again; fresh tokens ${fresh.at + fresh.ms - to} ms after the API server, which took ${mendedAt - to} ms to mend the Service`,
     );
     assert.ok(during.length > 10);
     assert.deepEqual(during.filter(({ status }) => status !== 200).slice(0, 3), []);
-    assert.ok(fresh.at + fresh.ms - to < 10_000);
+    assert.ok(fresh.at + fresh.ms - mendedAt < 5_000);
   });
 
   test(`of the authority for ${AUTHORITY_AWAY_SECONDS} s: a token is given again down to the floor, then 503, and all is well within 5 s of its return`, async (t) => {
@@ -105,15 +108,7 @@ suite('an outage', { timeout: 1_200_000 }, () => {
     await sleep(AUTHORITY_AWAY_SECONDS * 1000);
     const to = Date.now();
     await scale(2);
-    await kubectl(
-      '-n',
-      release.namespace,
-      'rollout',
-      'status',
-      'deployment',
-      `${release.name}-mintmark`,
-      '--timeout=60s',
-    );
+    await release.available();
     const backAt = Date.now();
     for (const pod of [long, short]) {
       const fresh = await freshAfter(pod, to, 60);
@@ -171,15 +166,7 @@ suite('an outage', { timeout: 1_200_000 }, () => {
     // The webhook is away too, so that nobody gets in without an identity.
     await assert.rejects(apply(copy), /webhook|connection refused|no endpoints/);
     await scale(2);
-    await kubectl(
-      '-n',
-      release.namespace,
-      'rollout',
-      'status',
-      'deployment',
-      `${release.name}-mintmark`,
-      '--timeout=60s',
-    );
+    await release.available();
     await apply(copy);
     await freshAfter(waiting, 0, 60);
   });

@@ -11,7 +11,6 @@ import {
   deleteNamespace,
   get,
   kubectl,
-  namesOf,
   type Output,
   tryCluster,
 } from './cluster.ts';
@@ -52,6 +51,8 @@ export type Release = {
   verify(token: string, audience: string): Promise<JWTPayload>;
   /** The way of sidecars to the authority. */
   openPost(): Promise<Post>;
+  /** Once every replica is ready and in the Service. */
+  available(): Promise<void>;
   logs(): Promise<string>;
   uninstall(): Promise<void>;
 };
@@ -152,6 +153,10 @@ function releaseOf(name: string, namespace: string): Release {
       const host = `${full}.${namespace}.svc`;
       const [address, ca] = await Promise.all([clusterIp(namespace, full), caOf(full)]);
       return (path, bearer, body) => postTls(address, host, ca, path, bearer, body);
+    },
+    async available() {
+      await kubectl('wait', 'nodes', '--all', '--for=condition=Ready', '--timeout=60s');
+      await kubectl('-n', namespace, 'rollout', 'status', 'deployment', full, '--timeout=120s');
     },
     logs: () =>
       kubectl(

@@ -93,7 +93,7 @@ suite('three replicas', () => {
       await sleep(Math.random() * 600);
       await kubectl('-n', release.namespace, 'delete', 'pod', victim, '--grace-period=0', '--force');
       await rotating;
-      await available(release);
+      await release.available();
     }
     await sleep(1000);
     const calls = await allCalls(pods);
@@ -134,15 +134,3 @@ suite('three replicas', () => {
     assert.equal(allowed, '1');
   });
 });
-
-async function available(release: Release): Promise<void> {
-  await kubectl(
-    '-n',
-    release.namespace,
-    'rollout',
-    'status',
-    'deployment',
-    `${release.name}-mintmark`,
-    '--timeout=60s',
-  );
-}

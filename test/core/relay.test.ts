@@ -31,6 +31,7 @@ function fixture(parts: Partial<RelayParts> = {}) {
     close: async () => undefined,
   };
   const relay = createRelay({
+    identifier: 'https://mintmark.test',
     attestor: fixedAttestor(),
     authority,
     recorder,
