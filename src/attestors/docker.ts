@@ -80,7 +80,7 @@ class DockerAttestor implements Attestor<UnixPeer> {
   readonly #settings: DockerSettings;
   readonly #api: DockerApi;
   /** Whose container is known: as long as the process lives in its cgroup, it is that very container. */
-  readonly #containers = new WeakMap<UnixPeer, Container>();
+  readonly #known = new WeakMap<UnixPeer, { readonly path: string; readonly container: Container }>();
 
   constructor(settings: DockerSettings, api: DockerApi) {
     this.#settings = settings;
@@ -110,10 +110,9 @@ class DockerAttestor implements Attestor<UnixPeer> {
   /** That it is still in the container that was proven, if one was. */
   confirm(peer: UnixPeer, { facts }: Pick<Workload, 'facts'>): void {
     peer.assertSame();
-    const id = facts['docker.container-id'];
-    if (id === undefined) return;
+    if (facts['docker.container-id'] === undefined) return;
     const place = this.#locate(peer);
-    if (!('id' in place) || place.id !== id)
+    if (!('id' in place) || place.path !== this.#known.get(peer)?.path)
       throw new IssuerError('peer_changed', 'it has left the container that it connected from');
   }
 
@@ -129,12 +128,12 @@ class DockerAttestor implements Attestor<UnixPeer> {
   async #find(peer: UnixPeer): Promise<Found> {
     const place = this.#locate(peer);
     if (!('id' in place)) return place;
-    const known = this.#containers.get(peer);
-    if (known?.id === place.id) return { container: known };
+    const known = this.#known.get(peer);
+    if (known?.path === place.path) return known;
     let found = this.#verify(peer, place, await this.#api.container(place.id));
     // What Docker said some seconds ago may be of the time before a restart.
     if ('unproven' in found) found = this.#verify(peer, place, await this.#api.container(place.id, true));
-    if ('container' in found) this.#containers.set(peer, found.container);
+    if ('container' in found) this.#known.set(peer, { path: place.path, ...found });
     return found;
   }
 
