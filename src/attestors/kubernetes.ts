@@ -63,12 +63,7 @@ const PROVEN = [
   'k8s:image',
   'k8s:image-digest',
 ] as const;
-export const claimedKinds = [
-  'sidecar:unix-uid',
-  'sidecar:unix-gid',
-  'sidecar:unix-path',
-  'sidecar:unix-sha256',
-] as const;
+export const claimedKinds = ['sidecar:unix-uid', 'sidecar:unix-gid'] as const;
 
 export const kinds = [...PROVEN, ...claimedKinds] as const;
 

@@ -59,7 +59,7 @@ suite('injectPod', () => {
       httpGet: { path: '/readyz', port: 9464 },
       periodSeconds: 1,
       timeoutSeconds: 2,
-      failureThreshold: 60,
+      failureThreshold: 86_400,
     });
   });
 
