@@ -93,6 +93,12 @@ function environment({ settings, context, provision, statusPort }: SidecarParts)
     variable('MINTMARK_AUTHORITY_URL', settings.url),
     ...(context.ca === undefined ? [] : [variable('MINTMARK_AUTHORITY_CA', context.ca)]),
     variable('MINTMARK_AUTHORITY_TOKEN_FILE', `${AUTHORITY_TOKEN_DIRECTORY}/${TOKEN_FILE}`),
+    ...(settings.reuseFloor === '1m'
+      ? []
+      : [variable('MINTMARK_AUTHORITY_REUSE_FLOOR', settings.reuseFloor)]),
+    ...(settings.singleUse.length === 0
+      ? []
+      : [variable('MINTMARK_AUTHORITY_SINGLE_USE', JSON.stringify(settings.singleUse))]),
     variable('MINTMARK_SOCKET', SOCKET),
     variable('MINTMARK_STATUS_LISTEN', settings.statusListen.replace(/\d+$/, String(statusPort))),
     ...(tokens.length === 0 ? [] : [variable('MINTMARK_TOKENS', JSON.stringify(tokens))]),
