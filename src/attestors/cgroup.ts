@@ -14,25 +14,38 @@ const UNIT = /^[A-Za-z0-9:_.\\@-]+\.(?:service|scope|socket|mount|swap)$/;
  * `peer_unproven` where systemd's v1 hierarchy and v2 name different places.
  */
 export function parseUnit(text: string): UnitProof {
-  const unified = pathOf(text, '0', '');
-  const named = pathOf(text, undefined, 'name=systemd');
+  const hierarchies = hierarchiesOf(text);
+  const unified = pathOf(hierarchies, '0', '');
+  const named = pathOf(hierarchies, undefined, 'name=systemd');
   if (unified === null || named === null) return { unproven: 'cgroup_unreadable' };
   if (named !== undefined && unified !== undefined && unified !== '/' && unified !== named)
     throw new IssuerError('peer_unproven', 'its cgroup v1 and v2 hierarchies name different places');
   return unitOf(named ?? unified ?? '/');
 }
 
+export type Hierarchy = { readonly id: string; readonly controllers: string; readonly path: string };
+
+/** The lines of the file; those that are not of its form are left out. */
+export function hierarchiesOf(text: string): readonly Hierarchy[] {
+  return text.split('\n').flatMap((line) => {
+    const [, id, controllers, path] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
+    return id === undefined || controllers === undefined || path === undefined
+      ? []
+      : [{ id, controllers, path }];
+  });
+}
+
 /** The path of a hierarchy; undefined where it is not there, null where it is there twice or is no path. */
-function pathOf(text: string, id: string | undefined, controllers: string): string | undefined | null {
-  const paths: string[] = [];
-  for (const line of text.split('\n')) {
-    const [, hierarchy, list, path] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
-    if (path !== undefined && list === controllers && (id === undefined || hierarchy === id))
-      paths.push(path);
-  }
-  if (paths.length === 0) return undefined;
-  const [path] = paths;
-  return paths.length === 1 && path?.startsWith('/') ? path : null;
+function pathOf(
+  hierarchies: readonly Hierarchy[],
+  id: string | undefined,
+  controllers: string,
+): string | undefined | null {
+  const [only, ...more] = hierarchies.filter(
+    (hierarchy) => hierarchy.controllers === controllers && (id === undefined || hierarchy.id === id),
+  );
+  if (only === undefined) return undefined;
+  return more.length === 0 && only.path.startsWith('/') ? only.path : null;
 }
 
 function unitOf(path: string): UnitProof {

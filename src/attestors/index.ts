@@ -13,6 +13,7 @@ export type AttestorContext = {
 
 export const attestors = {
   unix: () => import('./unix.ts'),
+  docker: () => import('./docker.ts'),
   kubernetes: () => import('./kubernetes.ts'),
 } as const;
 

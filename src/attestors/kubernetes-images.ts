@@ -15,9 +15,7 @@ const DIGEST = /@(sha256:[0-9a-f]{64})$/;
 
 export function imagesOf(pod: V1Pod): PodImages {
   const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
-  const all = [...containers, ...initContainers, ...ephemeralContainers].filter(
-    ({ name }) => name !== SIDECAR,
-  );
+  const all = [...containers, ...initContainers.filter(isWorkload), ...ephemeralContainers];
   const image = shared(all.map((container) => container.image ?? ''));
   const digest = shared(all.map((container) => digestOf(pod, container.name, container.image ?? '')));
   return {
@@ -30,10 +28,19 @@ export function imagesOf(pod: V1Pod): PodImages {
   };
 }
 
-/** Of the specification where it is pinned there, since the kubelet runs no other; else of what has started. */
+/** The injected one is an init container that goes on running; no other of its name is left out. */
+function isWorkload({
+  name,
+  restartPolicy,
+}: {
+  readonly name: string;
+  readonly restartPolicy?: string;
+}): boolean {
+  return name !== SIDECAR || restartPolicy !== 'Always';
+}
+
+/** Of what has started; before that of the specification where it is pinned there, since the kubelet runs no other. */
 function digestOf(pod: V1Pod, name: string, image: string): string {
-  const pinned = DIGEST.exec(image)?.[1];
-  if (pinned !== undefined) return pinned;
   const {
     containerStatuses = [],
     initContainerStatuses = [],
@@ -42,7 +49,8 @@ function digestOf(pod: V1Pod, name: string, image: string): string {
   const status = [...containerStatuses, ...initContainerStatuses, ...ephemeralContainerStatuses].find(
     (one) => one.name === name,
   );
-  return DIGEST.exec(`@${status?.imageID?.split('@').at(-1) ?? ''}`)?.[1] ?? '';
+  const started = status?.imageID ?? '';
+  return DIGEST.exec(started === '' ? image : `@${started.split('@').at(-1)}`)?.[1] ?? '';
 }
 
 function shared(values: readonly string[]): { readonly value: string | undefined; readonly why: string } {

@@ -70,12 +70,16 @@ function follow<T extends V1Pod | V1Namespace>(informer: object, tell: (error: u
   let timer: NodeJS.Timeout | undefined;
   let isTold = false;
   let isStopped = false;
+  /** A watch that broke is not believed before it has listed again. */
+  let isLive = true;
   watched.on('change', (object) => {
     isTold = false;
+    isLive = true;
     slim(object as T);
   });
   const restart = (error: unknown) => {
     if (isStopped) return;
+    isLive = false;
     if (!isTold) tell(error);
     isTold = true;
     clearTimeout(timer);
@@ -84,7 +88,7 @@ function follow<T extends V1Pod | V1Namespace>(informer: object, tell: (error: u
   watched.on('error', restart);
   watched.start().catch(restart);
   return {
-    get: (name, namespace) => watched.get(name, namespace) as T | undefined,
+    get: (name, namespace) => (isLive ? (watched.get(name, namespace) as T | undefined) : undefined),
     stop() {
       isStopped = true;
       clearTimeout(timer);

@@ -63,12 +63,7 @@ const PROVEN = [
   'k8s:image',
   'k8s:image-digest',
 ] as const;
-export const claimedKinds = [
-  'sidecar:unix-uid',
-  'sidecar:unix-gid',
-  'sidecar:unix-path',
-  'sidecar:unix-sha256',
-] as const;
+export const claimedKinds = ['sidecar:unix-uid', 'sidecar:unix-gid'] as const;
 
 export const kinds = [...PROVEN, ...claimedKinds] as const;
 
@@ -121,8 +116,10 @@ export function createAttestor(
 }
 
 /** Throws `peer_unproven` unless it is the pod that the token was made for, and still in use. */
-export function assertLive(pod: V1Pod | undefined, { podUid, serviceAccount }: ReviewedPod): V1Pod {
-  const refuse = (reason: string) => new IssuerError('peer_unproven', reason, { shown: { reason } });
+export function assertLive(pod: V1Pod | undefined, reviewed: ReviewedPod): V1Pod {
+  const { namespace, podName, podUid, serviceAccount } = reviewed;
+  const refuse = (reason: string) =>
+    new IssuerError('peer_unproven', `${reason}: ${namespace}/${podName} (${podUid})`, { shown: { reason } });
   if (pod?.metadata?.uid !== podUid) throw refuse('the pod of the token is gone');
   if (pod.metadata.deletionTimestamp !== undefined) throw refuse('the pod of the token is being deleted');
   if ((pod.spec?.serviceAccountName ?? 'default') !== serviceAccount)

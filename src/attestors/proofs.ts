@@ -9,7 +9,8 @@ import type { UnprovenReason } from './reasons.ts';
 export type Proof = { readonly value: string } | { readonly unproven: UnprovenReason };
 export type Proofs = readonly (readonly [SelectorKind, Proof])[];
 
-const NOTHING: Workload = { selectors: new Set(), facts: {}, unproven: {} };
+/** Of whom nothing is known. */
+export const NOTHING: Workload = { selectors: new Set(), facts: {}, unproven: {} };
 
 /** The workload with more known of it. */
 export function extend(known: Workload, proofs: Proofs): Workload {

@@ -25,7 +25,7 @@ export function createLimiter({ perSecond, burst, elapsed }: LimiterParts): (cal
     const [oldest] = buckets.keys();
     if (buckets.size > BUCKETS_MAX && oldest !== undefined) buckets.delete(oldest);
     if (bucket.left < 1)
-      throw new IssuerError('too_many_requests', `more than ${perSecond} requests a second`, {
+      throw new IssuerError('too_many_requests', `${caller} asks more than ${perSecond} times a second`, {
         retryAfterSeconds: Math.ceil((1 - bucket.left) / perSecond),
       });
     bucket.left -= 1;

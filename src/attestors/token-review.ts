@@ -25,6 +25,8 @@ export type ReviewParts = {
 };
 
 const KEPT_MAX = 10_000;
+/** More at once would keep the API server from answering those of honest pods. */
+const IN_FLIGHT_MAX = 64;
 const POD_NAME = 'authentication.kubernetes.io/pod-name';
 const POD_UID = 'authentication.kubernetes.io/pod-uid';
 const USERNAME = /^system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9.-]{1,253})$/;
@@ -34,12 +36,19 @@ type Kept = { readonly pod: Promise<ReviewedPod>; readonly askedAt: number };
 /** Throws `peer_unproven` where the token proves no pod, `temporarily_unavailable` where the API does not answer. */
 export function createReviewer(parts: ReviewParts): (token: string) => Promise<ReviewedPod> {
   const kept = new Map<string, Kept>();
-  return (token) => {
+  let inFlight = 0;
+  return async (token) => {
+    assertPlausible(token, parts.audience);
     const key = createHash('sha256').update(token).digest('base64');
     const known = kept.get(key);
     const now = parts.elapsed();
     if (known !== undefined && now - known.askedAt < parts.keepSeconds) return known.pod;
-    const pod = review(parts, token);
+    if (inFlight >= IN_FLIGHT_MAX)
+      throw new IssuerError('temporarily_unavailable', 'too many tokens are being reviewed', {
+        retryAfterSeconds: 1,
+      });
+    inFlight++;
+    const pod = review(parts, token).finally(() => inFlight--);
     kept.delete(key);
     kept.set(key, { pod, askedAt: now });
     pod.catch(() => kept.get(key)?.pod === pod && kept.delete(key));
@@ -47,6 +56,21 @@ export function createReviewer(parts: ReviewParts): (token: string) => Promise<R
     if (kept.size > KEPT_MAX && oldest !== undefined) kept.delete(oldest);
     return pod;
   };
+}
+
+/** Not verified, only looked at: what cannot be a bound token for us is not worth a call. */
+function assertPlausible(token: string, audience: string): void {
+  const [, payload = '', ...more] = token.split('.');
+  let claims: Readonly<Record<string, unknown>> = {};
+  try {
+    claims = Object(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')));
+  } catch {
+    throw unproven('the token is no service account token');
+  }
+  if (more.length !== 1) throw unproven('the token is no service account token');
+  if (![claims.aud].flat().includes(audience))
+    throw unproven(`the token is not for the audience ${audience}`);
+  if (Object(claims['kubernetes.io']).pod === undefined) throw unproven('the token is bound to no pod');
 }
 
 async function review({ api, audience }: ReviewParts, token: string): Promise<ReviewedPod> {

@@ -6,6 +6,7 @@ import { closeExecutable, type Executable, isTrustworthy, openExecutable } from 
 import { type Hasher, openHasher } from './hash.ts';
 import type { AttestorContext } from './index.ts';
 import { type Accounts, type Names, openNames } from './names.ts';
+import { asIssuerError } from './process-faults.ts';
 import { extend, type Proof, type Proofs, proveAccounts, provePath, proveUnit } from './proofs.ts';
 
 const MIB = 1024 * 1024;
@@ -169,17 +170,3 @@ class ProcessAttestor implements UnixAttestor {
 
 const wantsExecutable = (wanted: ReadonlySet<SelectorKind>): boolean =>
   EXECUTABLE_KINDS.some((kind) => wanted.has(kind));
-
-/** A read of /proc that failed: most often because the process has ended. */
-function asIssuerError(error: unknown, peer: UnixPeer): IssuerError {
-  if (error instanceof IssuerError) return error;
-  try {
-    peer.assertSame();
-  } catch (changed) {
-    if (changed instanceof IssuerError) return changed;
-  }
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'EMFILE' || code === 'ENFILE')
-    return new IssuerError('temporarily_unavailable', 'no descriptor is left', { cause: error });
-  return new IssuerError('peer_unproven', `/proc could not be read: ${error}`, { cause: error });
-}

@@ -5,7 +5,7 @@ import type { Selector } from '../core/ports.ts';
 const INTERPRETERS =
   /^(?:python|pypy|perl|ruby|node|nodejs|deno|bun|php|java|lua|luajit|tclsh|guile|dotnet|mono|pwsh|bash|dash|ash|sh|zsh|ksh|mksh|fish|busybox|toybox|gawk|mawk|awk|env|systemd-run)[0-9.]*$/;
 const NOBODY = ['unix:uid:65534', 'unix:user:nobody'];
-const ACCOUNT = /^unix:(?:uid|user):|^systemd:unit:/;
+const ACCOUNT = /^unix:(?:uid|user):|^systemd:unit:|^docker:/;
 const EXECUTABLE = /^unix:(?:path|sha256):/;
 
 const FORMS = [
@@ -14,6 +14,11 @@ const FORMS = [
   { kind: 'unix:supplementary-gid:', value: /^(0|[1-9]\d{0,9})$/, name: 'a number' },
   { kind: 'unix:sha256:', value: /^[0-9a-f]{64}$/, name: '64 lower-case hexadecimal digits' },
   { kind: 'unix:path:', value: /^\//, name: 'an absolute path' },
+  { kind: 'docker:label:', value: /^[^:]+:/, name: 'KEY:VALUE' },
+  { kind: 'docker:image-id:', value: /^sha256:[0-9a-f]{64}$/, name: 'sha256: with all 64 digits' },
+  { kind: 'docker:image-digest:', value: /^sha256:[0-9a-f]{64}$/, name: 'sha256: with all 64 digits' },
+  { kind: 'docker:container-id:', value: /^[0-9a-f]{64}$/, name: 'all 64 digits' },
+  { kind: 'docker:container-name:', value: /^[^/]/, name: 'the name without a slash before it' },
 ];
 
 /** What to tell the operator of a rule's `match`: one sentence each, for the log when the configuration is read. */

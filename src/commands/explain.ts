@@ -83,6 +83,7 @@ function describeCaller({ pid, caller: { facts, selectors } }: Explanation): str
       : `uid ${facts['unix.uid']}${user === undefined ? '' : ` (${user})`}`,
     facts['unix.path'],
     facts['systemd.unit'] === undefined ? undefined : `unit ${facts['systemd.unit']}`,
+    facts['docker.container-name'] === undefined ? undefined : `container ${facts['docker.container-name']}`,
   ].filter((part) => part !== undefined);
   return known.length === 0 ? selectors.join(' ') : known.join(', ');
 }

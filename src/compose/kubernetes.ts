@@ -15,6 +15,8 @@ export function kubernetesConfig(env: Environment): () => Promise<KubeConfig> {
 
 /** After this long connections are made anew, with the CA that is then in the file. */
 const POOL_SECONDS = 600;
+/** An API server that takes a call and says nothing has failed. */
+const CALL_MS = 5_000;
 
 async function load(env: Environment): Promise<KubeConfig> {
   const library = await import('@kubernetes/client-node');
@@ -33,6 +35,7 @@ async function load(env: Environment): Promise<KubeConfig> {
         this.#madeAt = now;
       }
       if (this.#pool !== undefined) request.setDispatcher(this.#pool);
+      request.setSignal(AbortSignal.timeout(CALL_MS)); // watches have a limit of their own
     }
   }
   const config = new PooledConfig();

@@ -1,5 +1,5 @@
 /** A sidecar: it attests who is calling, keeps token files, and an authority decides and signs. No keys, no rules. */
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { openNames } from '../attestors/names.ts';
 import type { ServerParts, Server as Started } from '../compose.ts';
@@ -9,7 +9,7 @@ import type { Issuer } from '../core/issuer.ts';
 import type { Attestor, Clock, SelectorKind, Workload } from '../core/ports.ts';
 import { createRelay } from '../core/relay.ts';
 import { createFrame, type Surface } from '../doors/door.ts';
-import { open as openTokenFiles, type TokenFiles } from '../doors/token-files.ts';
+import { open as openTokenFiles, replaceFile, type TokenFiles } from '../doors/token-files.ts';
 import { effectiveUid } from '../net/kernel.ts';
 import { signers } from '../signers/index.ts';
 import { openAttestors } from './attestors.ts';
@@ -101,8 +101,7 @@ async function refuseReload(): Promise<void> {
 async function writeFiles(files: LoadedSidecar['config']['files']): Promise<void> {
   for (const { path, content } of files) {
     await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, content);
-    await chmod(path, 0o444);
+    await replaceFile(path, content, { mode: 0o444, uid: -1, gid: -1 });
   }
 }
 

@@ -1,3 +1,5 @@
+import type { Workload } from './ports.ts';
+
 /**
  * The one error that Mintmark answers with. Every door has a table typed over
  * these codes, so a new code breaks the build where it has no answer.
@@ -31,6 +33,8 @@ export type IssuerErrorOptions = {
   readonly cause?: unknown;
   /** Facts that policy lets the caller see: plain data, no secret. */
   readonly shown?: Readonly<Record<string, unknown>>;
+  /** What was attested of whom it refuses: for the audit log. */
+  readonly workload?: Workload;
   /** When a retry makes sense, in seconds (Retry-After, RFC 9110 section 10.2.3). */
   readonly retryAfterSeconds?: number;
 };
@@ -39,6 +43,7 @@ export class IssuerError extends Error {
   readonly code: ErrorCode;
   readonly detail: string;
   readonly shown: Readonly<Record<string, unknown>> | undefined;
+  readonly workload: Workload | undefined;
   readonly retryAfterSeconds: number | undefined;
 
   constructor(code: ErrorCode, detail: string, options: IssuerErrorOptions = {}) {
@@ -47,6 +52,7 @@ export class IssuerError extends Error {
     this.code = code;
     this.detail = detail;
     this.shown = options.shown;
+    this.workload = options.workload;
     this.retryAfterSeconds = options.retryAfterSeconds;
   }
 

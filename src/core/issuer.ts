@@ -97,6 +97,7 @@ function refusalError(refused: Refused, workload: Workload): IssuerError {
     ({ rule, fails }) => `"${rule}" lacks ${fails.map((fail) => fail.selector).join(' ') || 'the audience'}`,
   );
   return new IssuerError(refused.code, [refused.reason, ...nearest].join('; '), {
+    workload,
     shown: {
       reason: refused.reason,
       caller: [...workload.selectors].sort(),

@@ -110,6 +110,9 @@ function compileRule(rule: Rule, context: PolicyContext, report: Report): Compil
   const parse = (key: string, text: string) => {
     const template = attempt(key, report, () => parseTemplate(text)) ?? { text, parts: [text] };
     reportUnknown(template, context, (message) => report(key, message, true));
+    for (const kind of claimedKinds)
+      if (variablesOf(template).includes(factOf(kind)) && !rule.match.some((each) => kindOf(each) === kind))
+        report(key, `{${factOf(kind)}} is what a sidecar says: only a value that match names may be used`);
     return template;
   };
   const subject = parse('subject', rule.subject);

@@ -264,6 +264,8 @@ export type Refusal = {
   readonly code: ErrorCode;
   readonly detail: string;
   readonly audience: readonly string[];
+  /** What was attested of the caller, where it came so far. */
+  readonly workload?: Workload | undefined;
   readonly cause?: unknown;
 };
 

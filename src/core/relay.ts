@@ -47,9 +47,14 @@ export function createRelay(parts: RelayParts): Issuer {
   const remembered = new Remembered(parts.reuse, clock);
   let restsUntil = Number.NEGATIVE_INFINITY;
 
-  async function obtain(claimed: readonly Selector[], request: TokenRequest): Promise<IssuedToken> {
+  /** `mayReuse` is false for a token file, which is the last token itself. */
+  async function obtain(
+    claimed: readonly Selector[],
+    request: TokenRequest,
+    mayReuse: boolean,
+  ): Promise<IssuedToken> {
     const key = JSON.stringify([claimed, request]);
-    const old = remembered.find(key);
+    const old = mayReuse ? remembered.find(key) : undefined;
     if (old !== undefined && clock.elapsed() < restsUntil) return old;
     try {
       const issued = await authority.issueToken(claimed, request);
@@ -59,7 +64,7 @@ export function createRelay(parts: RelayParts): Issuer {
     } catch (error) {
       if (!(error instanceof IssuerError) || error.code !== 'temporarily_unavailable') throw error;
       restsUntil = clock.elapsed() + PAUSE_SECONDS;
-      const left = remembered.find(key);
+      const left = mayReuse ? remembered.find(key) : undefined;
       if (left === undefined) throw error;
       return left;
     }
@@ -74,7 +79,7 @@ export function createRelay(parts: RelayParts): Issuer {
     const startedAt = clock.elapsed();
     const workload = await attest();
     const attestSeconds = clock.elapsed() - startedAt;
-    const issued = await obtain(claimsOf(workload, parts.claims), request);
+    const issued = await obtain(claimsOf(workload, parts.claims), request, peer !== undefined);
     if (peer !== undefined) attestor.confirm(peer, workload);
     const totalSeconds = clock.elapsed() - startedAt;
     recorder.issued({ door, peer, workload, issued, attestSeconds, totalSeconds });

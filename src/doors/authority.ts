@@ -16,7 +16,7 @@ export const config = v.strictObject({});
 
 export type AuthorityContext = { readonly issuer: Issuer };
 
-const FIELDS = ['claimed', 'audience', 'ttl', 'aws_principal_tags', 'rule'];
+const FIELDS = ['claimed', 'audience', 'ttl', 'aws_principal_tags'];
 const CLAIMED_MAX = 32;
 const TOKEN_MAX_LENGTH = 16 * 1024;
 
@@ -61,8 +61,8 @@ async function parse(http: Context): Promise<{ readonly peer: BearerPeer; readon
     throw new IssuerError('invalid_request', 'a field is of the wrong form', {
       shown: { reason: fields.issues.map(({ path, message }) => `${path?.[0]?.key}: ${message}`).join('; ') },
     });
-  const { claimed, audience, ttl, aws_principal_tags: principalTags, rule } = fields.output;
-  const request = { audience: parseAudience(audience), ttlSeconds: ttl, principalTags, rule };
+  const { claimed, audience, ttl, aws_principal_tags: principalTags } = fields.output;
+  const request = { audience: parseAudience(audience), ttlSeconds: ttl, principalTags };
   http.state.audience = request.audience;
   return { peer: { kind: 'bearer', token, claimed }, request };
 }
@@ -80,7 +80,6 @@ const Fields = v.object({
   audience: v.unknown(),
   ttl: v.optional(v.pipe(v.number(), v.integer())),
   aws_principal_tags: v.optional(v.boolean()),
-  rule: v.optional(v.string()),
 });
 
 /** RFC 6750 section 2.1. Throws `peer_unproven`. */
@@ -102,7 +101,6 @@ function operationOf(operationId: string) {
     audience: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] },
     ttl: { type: 'integer' },
     aws_principal_tags: { type: 'boolean' },
-    rule: { type: 'string' },
   };
   return {
     operationId,

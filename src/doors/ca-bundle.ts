@@ -44,6 +44,7 @@ const FIRST_WAIT_MS = 25;
 async function keep(parts: CaBundle, signal: AbortSignal): Promise<void> {
   const { log, random, intervalMs = INTERVAL_MS, firstRetryMs = FIRST_RETRY_MS } = parts;
   let failures = 0;
+  let wasWaiting = false;
   let told: string | undefined;
   while (!signal.aborted) {
     const problem = await look(parts, signal);
@@ -51,7 +52,8 @@ async function keep(parts: CaBundle, signal: AbortSignal): Promise<void> {
     // A problem that lasts is told once.
     if (problem !== undefined && problem !== WAITING && problem !== told) log.warn(problem);
     told = problem;
-    failures = problem === undefined ? 0 : failures + 1;
+    failures = problem === undefined ? 0 : wasWaiting && problem !== WAITING ? 1 : failures + 1;
+    wasWaiting = problem === WAITING;
     const first = problem === WAITING ? FIRST_WAIT_MS : firstRetryMs;
     const delay = failures === 0 ? intervalMs : Math.min(first * 2 ** (failures - 1), intervalMs);
     await sleep(delay * (0.5 + random() / 2), undefined, { signal, ref: false }).catch(() => undefined);

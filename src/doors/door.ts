@@ -166,6 +166,7 @@ function answerError(context: Context, door: Door | undefined, thrown: unknown, 
       code: error.code,
       detail: error.detail,
       audience: context.state.audience ?? [],
+      workload: error.workload,
       cause: error.cause,
     });
   context.status = (door?.errorStatus ?? ERROR_STATUS)[error.code];

@@ -68,6 +68,22 @@ export const settings = v.strictObject({
     '0.0.0.0:9464',
   ),
   resources: v.optional(resources, () => ({})),
+  reuseFloor: v.optional(
+    text(
+      /^(?:off|[1-9]\d{0,3}[sm])$/,
+      'must be a duration such as 60s or 1m, or off',
+      'While the authority is away, a token with less life left is not given again; off: none ever is.',
+      '1m',
+    ),
+    '1m',
+  ),
+  singleUse: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.string(), v.nonEmpty(), v.maxLength(255), v.description('An audience.'))),
+      v.description('Audiences that take each token once: theirs are never given again.'),
+    ),
+    () => [],
+  ),
 });
 
 export type SidecarSettings = v.InferOutput<typeof settings>;

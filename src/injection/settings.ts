@@ -11,6 +11,9 @@ export type InjectionSettings = {
   readonly audience: string;
   /** Where the sidecar's status pages listen, `0.0.0.0:9464`; a pod's annotation may name another port. */
   readonly statusListen: string;
+  /** See `authority.reuseFloor` and `authority.singleUse` of a sidecar's configuration. */
+  readonly reuseFloor: string;
+  readonly singleUse: readonly string[];
   readonly resources: { readonly requests: Quantities; readonly limits: Quantities };
 };
 

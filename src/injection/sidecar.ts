@@ -19,8 +19,11 @@ const TOKEN_FILE = 'token';
 const TOKEN_SECONDS = 600;
 /** Tokens and a socket; the rest is room for a day on which somebody asks for many files. */
 const VOLUME_SIZE = '8Mi';
-/** A pod without its identity must not start: the kubelet starts nothing after the sidecar before it is ready. */
-const STARTUP_ATTEMPTS = 60;
+/**
+ * A pod without its identity must not start: the kubelet starts nothing after the sidecar before it is ready.
+ * To start the sidecar itself anew would bring nothing, and the kubelet would wait longer each time.
+ */
+const STARTUP_ATTEMPTS = 86_400;
 
 export const SOCKET_MOUNT: Mount = { name: SOCKET_VOLUME, mountPath: RUN_DIRECTORY, readOnly: true };
 
@@ -90,6 +93,12 @@ function environment({ settings, context, provision, statusPort }: SidecarParts)
     variable('MINTMARK_AUTHORITY_URL', settings.url),
     ...(context.ca === undefined ? [] : [variable('MINTMARK_AUTHORITY_CA', context.ca)]),
     variable('MINTMARK_AUTHORITY_TOKEN_FILE', `${AUTHORITY_TOKEN_DIRECTORY}/${TOKEN_FILE}`),
+    ...(settings.reuseFloor === '1m'
+      ? []
+      : [variable('MINTMARK_AUTHORITY_REUSE_FLOOR', settings.reuseFloor)]),
+    ...(settings.singleUse.length === 0
+      ? []
+      : [variable('MINTMARK_AUTHORITY_SINGLE_USE', JSON.stringify(settings.singleUse))]),
     variable('MINTMARK_SOCKET', SOCKET),
     variable('MINTMARK_STATUS_LISTEN', settings.statusListen.replace(/\d+$/, String(statusPort))),
     ...(tokens.length === 0 ? [] : [variable('MINTMARK_TOKENS', JSON.stringify(tokens))]),

@@ -39,13 +39,13 @@ export function auditRecorder(log: Log, onFault: (error: unknown) => void = () =
         throw error;
       }
     },
-    refused({ door, peer, code, detail, audience, cause }) {
+    refused({ door, peer, code, detail, audience, workload, cause }) {
       const fields = {
         door,
         code,
         detail: detail.slice(0, TEXT_LENGTH),
         aud: audience.slice(0, AUDIENCES).map((text) => text.slice(0, TEXT_LENGTH)),
-        peer: describePeer(peer),
+        peer: describePeer(peer, workload),
         err: cause,
       };
       try {
@@ -59,9 +59,9 @@ export function auditRecorder(log: Log, onFault: (error: unknown) => void = () =
 }
 
 function describePeer(peer: Peer | undefined, workload?: Workload) {
-  if (peer === undefined) return undefined;
-  if (peer.kind === 'unix') return { pid: peer.pid, uid: peer.uid, gid: peer.gid };
+  if (peer?.kind === 'unix') return { pid: peer.pid, uid: peer.uid, gid: peer.gid };
   const facts: Facts = workload?.facts ?? {};
+  if (facts['k8s.pod-uid'] === undefined) return undefined;
   return { pod: facts['k8s.pod-name'], ns: facts['k8s.ns'], podUid: facts['k8s.pod-uid'] };
 }
 

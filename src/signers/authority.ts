@@ -36,7 +36,8 @@ type Answer = { readonly status: number; readonly text: string; readonly retryAf
 
 /** Shape: Authority of core/ports.ts. */
 export function open(parts: AuthorityParts): Authority {
-  const agent = new Agent({ keepAlive: true, timeout: IDLE_MS, maxSockets: 32 });
+  // A session that is taken up again would skip the check of the certificate.
+  const agent = new Agent({ keepAlive: true, timeout: IDLE_MS, maxSockets: 32, maxCachedSessions: 0 });
 
   async function post(path: string, fields: object): Promise<unknown> {
     const body = JSON.stringify(fields);
@@ -94,12 +95,28 @@ function read<S extends v.GenericSchema>(schema: S, value: unknown): v.InferOutp
 
 /** The authority's word, over TLS: it is not verified again, only read. */
 function claimsOf(token: string): Claims {
-  return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'));
+  let claims: unknown;
+  try {
+    claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'));
+  } catch {
+    throw unavailable('the authority answered with no token');
+  }
+  return read(TokenClaims, claims) as Claims;
 }
 
+const TokenClaims = v.looseObject({
+  iss: v.string(),
+  sub: v.string(),
+  aud: v.union([v.string(), v.array(v.string())]),
+  iat: v.number(),
+  nbf: v.number(),
+  exp: v.number(),
+  jti: v.string(),
+});
+
 function fieldsOf(claimed: readonly Selector[], request: TokenRequest): object {
-  const { audience, ttlSeconds, principalTags, rule } = request;
-  return { claimed, audience, ttl: ttlSeconds, aws_principal_tags: principalTags, rule };
+  const { audience, ttlSeconds, principalTags } = request;
+  return { claimed, audience, ttl: ttlSeconds, aws_principal_tags: principalTags };
 }
 
 /** Faults of the way there are tried again with a wait that no two sidecars share. */
@@ -143,6 +160,9 @@ function send(url: URL, way: RequestOptions, token: string, body: string): Promi
         else chunks.push(chunk);
       });
       response.on('error', reject);
+      // One that cannot answer keeps no connection: the next attempt may reach another replica.
+      const { socket } = response;
+      if ((response.statusCode ?? 0) >= 500) response.on('end', () => socket.destroy());
       response.on('end', () =>
         resolve({
           status: response.statusCode ?? 0,

@@ -24,7 +24,7 @@ function podOf(parts: Partial<V1Pod> = {}): V1Pod {
       serviceAccountName: 'web',
       nodeName: 'node-1',
       containers: [{ name: 'web', image: `web@${DIGEST}` }],
-      initContainers: [{ name: 'mintmark', image: 'mintmark:1' }],
+      initContainers: [{ name: 'mintmark', image: 'mintmark:1', restartPolicy: 'Always' }],
     },
     status: { phase: 'Running' },
     ...parts,
@@ -93,6 +93,21 @@ suite('a pod', () => {
 });
 
 suite('the image of a pod', () => {
+  test('counts a container that only has the name of the sidecar', () => {
+    const image = `evil@${OTHER}`;
+    const pod = podOf();
+    pod.spec!.containers.push({ name: 'mintmark', image });
+    assert.equal(imagesOf(pod).digest, undefined);
+    const init = podOf();
+    init.spec!.initContainers = [{ name: 'mintmark', image }];
+    assert.equal(imagesOf(init).digest, undefined);
+  });
+
+  test('is what runs, whatever the specification says since', () => {
+    const state = { name: 'web', image: 'x', ready: true, restartCount: 0, imageID: `x@${OTHER}` };
+    assert.equal(imagesOf(podOf({ status: { containerStatuses: [state] } })).digest, OTHER);
+  });
+
   const withContainers = (...images: string[]) =>
     podOf({ spec: { containers: images.map((image, index) => ({ name: `c${index}`, image })) } });
 
@@ -128,4 +143,9 @@ test('a rule may not rest on what a sidecar says of its caller', () => {
   const problems = (...match: string[]) => compilePolicy([ruleOf({ match, subject: 'x' })], context).problems;
   assert.match(problems('sidecar:unix-uid:0')[0]?.message ?? '', /name the pod too/);
   assert.deepEqual(problems('k8s:sa:web', 'sidecar:unix-uid:0'), []);
+  const subject = 'u:{sidecar.unix-uid}';
+  const open = compilePolicy([ruleOf({ match: ['k8s:sa:web'], subject })], context).problems;
+  assert.ok(open.some(({ message }) => /is what a sidecar says/.test(message)));
+  const pinned = ruleOf({ match: ['k8s:sa:web', 'sidecar:unix-uid:0'], subject: 'u-{sidecar.unix-uid}' });
+  assert.deepEqual(compilePolicy([pinned], context).problems, []);
 });

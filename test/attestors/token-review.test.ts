@@ -55,6 +55,10 @@ for (const [title, status, why] of [
     assert.throws(() => parseReview(status as never, 'mintmark'), refusal('peer_unproven', why));
   });
 
+const payload = (claims: object) => Buffer.from(JSON.stringify(claims)).toString('base64url');
+const tokenOf = (name: string) =>
+  `e30.${payload({ aud: ['mintmark'], name, 'kubernetes.io': { pod: {} } })}.c2ln`;
+
 function reviewer(answers: (() => unknown)[]) {
   let now = 0;
   const asked: unknown[] = [];
@@ -74,13 +78,16 @@ function reviewer(answers: (() => unknown)[]) {
 
 test('a yes is kept for seconds, and calls at once ask once', async () => {
   const { review, asked, advance } = reviewer([() => YES, () => YES, () => YES]);
-  await Promise.all([review('token'), review('token'), review('token')]);
+  await Promise.all([review(tokenOf('token')), review(tokenOf('token')), review(tokenOf('token'))]);
   assert.equal(asked.length, 1);
-  assert.deepEqual((asked[0] as { spec: unknown }).spec, { token: 'token', audiences: ['mintmark'] });
-  await review('other');
+  assert.deepEqual((asked[0] as { spec: unknown }).spec, {
+    token: tokenOf('token'),
+    audiences: ['mintmark'],
+  });
+  await review(tokenOf('other'));
   assert.equal(asked.length, 2);
   advance(10);
-  await review('token');
+  await review(tokenOf('token'));
   assert.equal(asked.length, 3);
 });
 
@@ -92,11 +99,38 @@ test('a no and a fault are not kept, and a fault is no yes', async () => {
     throw Object.assign(new Error('no'), { code: 403 });
   };
   const { review } = reviewer([() => ({ authenticated: false }), fault, forbidden, () => YES]);
-  await assert.rejects(review('t'), refusal('peer_unproven'));
-  await assert.rejects(review('t'), refusal('temporarily_unavailable', /failed to create tokenreviews/));
+  await assert.rejects(review(tokenOf('t')), refusal('peer_unproven'));
   await assert.rejects(
-    review('t'),
+    review(tokenOf('t')),
+    refusal('temporarily_unavailable', /failed to create tokenreviews/),
+  );
+  await assert.rejects(
+    review(tokenOf('t')),
     refusal('temporarily_unavailable', /RBAC: .* may not create tokenreviews/),
   );
-  assert.deepEqual(await review('t'), POD);
+  assert.deepEqual(await review(tokenOf('t')), POD);
+});
+
+test('what cannot be a bound token is not asked about', async () => {
+  const { review, asked } = reviewer([]);
+  for (const claims of [{ aud: 'mintmark' }, { aud: ['api'], 'kubernetes.io': { pod: {} } }])
+    await assert.rejects(review(`e30.${payload(claims)}.c2ln`), refusal('peer_unproven'));
+  for (const token of ['', 'a.b', 'a.b.c', `${tokenOf('x')}.d.e`])
+    await assert.rejects(review(token), refusal('peer_unproven'));
+  assert.equal(asked.length, 0);
+});
+
+test('of a flood only some are asked about at once', async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const review = createReviewer({
+    api: { createTokenReview: () => held.then(() => ({ status: YES }) as never) },
+    audience: 'mintmark',
+    keepSeconds: 10,
+    elapsed: () => 0,
+  });
+  const flood = Array.from({ length: 100 }, (_, index) => review(tokenOf(String(index))));
+  release();
+  const codes = (await Promise.allSettled(flood)).map(({ status }) => status);
+  assert.equal(codes.filter((status) => status === 'fulfilled').length, 64);
 });

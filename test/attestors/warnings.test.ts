@@ -27,6 +27,7 @@ test('an executable without a user or a unit is warned of', () => {
     assert.match(warnings(alone).join(), /alone proves little/);
   for (const user of ['unix:uid:5', 'unix:user:web', 'systemd:unit:web.service'])
     assert.deepEqual(warnings([user, 'unix:path:/opt/web']), []);
+  assert.deepEqual(warnings(['docker:compose-service:web', 'unix:path:/opt/web']), []);
 });
 
 test('the user that stands for nobody is warned of', () => {
@@ -35,13 +36,22 @@ test('the user that stands for nobody is warned of', () => {
 });
 
 test('a selector that no caller can ever have is warned of', () => {
-  for (const never of ['unix:uid:web', 'unix:gid:01', 'unix:sha256:zz', 'unix:path:bin/web'])
+  for (const never of [
+    ...['unix:uid:web', 'unix:gid:01', 'unix:sha256:zz', 'unix:path:bin/web'],
+    ...['docker:label:team', 'docker:container-id:0123456789ab', 'docker:container-name:/web'],
+    ...['docker:image-id:0123456789ab', 'docker:image-digest:web@sha256:00'],
+  ])
     assert.match(warnings(['unix:user:web', never]).join(), /never holds/, never);
   const possible = [
     'unix:uid:0',
     'unix:supplementary-gid:27',
     `unix:sha256:${'0a'.repeat(32)}`,
     'unix:path:/opt/web',
+    'docker:label:team:',
+    'docker:label:team:a:b',
+    'docker:image:registry:5000/web:1.2',
+    `docker:image-digest:sha256:${'0a'.repeat(32)}`,
+    `docker:container-id:${'0a'.repeat(32)}`,
   ];
   assert.deepEqual(warnings(['unix:user:web', ...possible]), []);
 });

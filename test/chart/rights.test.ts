@@ -10,7 +10,7 @@ const OWN_WEBHOOK = {
   apiGroups: ['admissionregistration.k8s.io'],
   resources: ['mutatingwebhookconfigurations'],
   resourceNames: ['mintmark'],
-  verbs: ['get', 'patch', 'update'],
+  verbs: ['get', 'patch'],
 };
 
 const rights: readonly [string, readonly object[], string][] = [
@@ -33,7 +33,7 @@ for (const [scenario, clusterRules, secret] of rights)
       apiGroups: [''],
       resources: ['secrets'],
       resourceNames: [secret],
-      verbs: ['get', 'watch', 'patch', 'update'],
+      verbs: ['get', 'watch', 'patch'],
     };
     assert.deepEqual(
       ofKind('Role').map(({ rules }) => rules),

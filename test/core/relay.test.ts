@@ -131,4 +131,11 @@ suite('while the authority is away', () => {
     off.state.answer = AWAY;
     await assert.rejects(off.ask(), refusal('temporarily_unavailable'));
   });
+
+  test('a token file is not filled with its old token: the fault is told', async () => {
+    const { relay, state } = fixture();
+    await relay.issueTokenFor('token-files', WEB, AWS);
+    state.answer = AWAY;
+    await assert.rejects(relay.issueTokenFor('token-files', WEB, AWS), refusal('temporarily_unavailable'));
+  });
 });

@@ -24,26 +24,23 @@ test('the image runs node with the V8 flags of the program’s first line', () =
   }
 });
 
-test('compose takes compose.yaml', async (t) => {
+test('compose takes compose.yaml, and compose.docker.yaml over it', async (t) => {
   const compose = await findCompose();
   if (isMissing(t, compose !== undefined, 'docker compose is missing: apt-get install docker-compose'))
     return;
   const [command, ...args] = compose!;
-  const profile = ['--profile', 'monitoring'];
-  const { code, stderr } = await run(
-    command,
-    [...args, '-f', 'compose.yaml', ...profile, 'config', '-q'],
-    DEPLOY,
-  );
-  assert.equal(code, 0, stderr);
+  for (const files of [
+    ['-f', 'compose.yaml', '--profile', 'monitoring'],
+    ['-f', 'compose.yaml', '-f', 'compose.docker.yaml'],
+  ]) {
+    const { code, stderr } = await run(command, [...args, ...files, 'config', '-q'], DEPLOY);
+    assert.equal(code, 0, stderr);
+  }
 });
 
-test('mintmark takes the configuration beside it', async () => {
-  const { code, stderr } = await run(process.execPath, [
-    SOURCE,
-    'check',
-    '--config',
-    join(DEPLOY, 'compose.mintmark.yaml'),
-  ]);
-  assert.equal(code, 0, stderr);
+test('mintmark takes the configurations beside them', async () => {
+  for (const file of ['compose.mintmark.yaml', 'compose.docker.mintmark.yaml']) {
+    const { code, stderr } = await run(process.execPath, [SOURCE, 'check', '--config', join(DEPLOY, file)]);
+    assert.equal(code, 0, stderr);
+  }
 });

@@ -88,6 +88,7 @@ suite('the frame around the doors', () => {
           code,
           detail: 'SECRET detail',
           audience: [],
+          workload: undefined,
           cause: error.cause,
         },
       ]);

@@ -221,6 +221,8 @@ suite("the webhook's configuration", () => {
       audience: 'mintmark',
       statusListen: '0.0.0.0:9464',
       resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '64Mi' } },
+      reuseFloor: '1m',
+      singleUse: [],
     });
     for (const missing of [{ image: 'x' }, { url: least.url }, {}, null])
       assert.throws(() => v.parse(config, missing));
@@ -235,6 +237,8 @@ suite("the webhook's configuration", () => {
       audience: 'https://tokens.example.com',
       statusListen: '[::]:9464',
       resources: { requests: { cpu: '0.5', memory: '1Gi' }, limits: { cpu: '1', memory: '1Gi' } },
+      reuseFloor: 'off',
+      singleUse: ['https://once.example.com'],
     };
     assert.deepEqual(v.parse(config, all), all);
     assert.deepEqual(v.parse(config, { ...least, resources: { limits: {} } }).resources, {

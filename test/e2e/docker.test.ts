@@ -1,21 +1,16 @@
 /** deploy/Dockerfile, built and run beside workloads in containers of their own. */
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
-import { createDirectory, run } from '../deploy/program.ts';
+import { createDirectory } from '../deploy/program.ts';
 import { isMissing } from '../stores/requires.ts';
+import { ASK, createVolume, docker, hasDocker, NO_DOCKER } from './docker.ts';
 import { buildBase, buildImage } from './images.ts';
 
-// Its helper container is on a registry; every test here removes what it made.
-process.env.TESTCONTAINERS_RYUK_DISABLED = 'true';
-
-const NO_DOCKER = 'no Docker daemon answers: apt-get install docker.io && test/e2e/docker.sh';
-const hasDocker = (await run('docker', ['version'])).code === 0;
 const BASE = 'localhost/mintmark-e2e-base';
 const IMAGE = 'localhost/mintmark-e2e';
 const ISSUER = 'https://id.example.com';
@@ -122,13 +117,6 @@ async function startMillis(id: string): Promise<number> {
   return Date.parse(ready.time) - Date.parse(await docker('inspect', '--format={{.State.StartedAt}}', id));
 }
 
-/** A program of the workload's own: any HTTP client that takes a socket will do. */
-const ASK = `require('node:http')
-  .request({ socketPath: '/run/mintmark/api.sock', path: '/v1/tokens/oidc', method: 'POST' }, async (response) =>
-    console.log(JSON.stringify({ status: response.statusCode, body: (await response.toArray()).join('') })))
-  .on('error', ({ code }) => console.log(JSON.stringify({ status: code })))
-  .end('{"aud":"sts.amazonaws.com"}')`;
-
 const askAs = (user: string, socket: string) => runNode(user, socket, ASK);
 
 /** Runs a script in a container that has the socket's volume, and parses what it prints. */
@@ -140,23 +128,6 @@ async function runNode(user: string, socket: string, script: string) {
     .withWaitStrategy(Wait.forOneShotStartup())
     .start();
   return JSON.parse(await docker('logs', container.getId()));
-}
-
-/** Removed after the test with the containers that use it, which all here do. */
-function createVolume(t: TestContext): string {
-  const name = `mintmark-e2e-${randomUUID()}`;
-  t.after(async () => {
-    const users = await docker('ps', '--all', '--quiet', `--filter=volume=${name}`);
-    if (users !== '') await docker('rm', '--force', ...users.split('\n'));
-    await docker('volume', 'rm', name);
-  });
-  return name;
-}
-
-async function docker(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await run('docker', args);
-  assert.equal(code, 0, stderr);
-  return stdout.trim();
 }
 
 const mebibytes = (bytes: number) => Math.round(bytes / 1024 / 1024);

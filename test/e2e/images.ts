@@ -6,12 +6,22 @@ import { ROOT, run } from '../deploy/program.ts';
 import { install } from './installation.ts';
 
 /** This machine's node and the libraries that it loads, and nothing else: not even a shell. */
-export async function buildBase(directory: string, name: string): Promise<void> {
-  const { stdout } = await run('ldd', [process.execPath]);
-  const libraries = [...stdout.matchAll(/\/\S+/g)].map(([path]) => path);
+export function buildBase(directory: string, name: string): Promise<void> {
+  return buildProgram(directory, name, '/usr/bin/node', process.execPath);
+}
+
+/** A program of this machine, at `path`, with the libraries that it loads. */
+export async function buildProgram(
+  directory: string,
+  name: string,
+  path: string,
+  program: string,
+): Promise<void> {
+  const { stdout } = await run('ldd', [program]);
+  const libraries = [...stdout.matchAll(/\/\S+/g)].map(([library]) => library);
   const files = new Map([
-    ['/usr/bin/node', process.execPath],
-    ...libraries.map((path): [string, string] => [path, path]),
+    [path, program],
+    ...libraries.map((library): [string, string] => [library, library]),
   ]);
   for (const [to, from] of files) {
     mkdirSync(dirname(join(directory, to)), { recursive: true });

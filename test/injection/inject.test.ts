@@ -59,7 +59,7 @@ suite('injectPod', () => {
       httpGet: { path: '/readyz', port: 9464 },
       periodSeconds: 1,
       timeoutSeconds: 2,
-      failureThreshold: 60,
+      failureThreshold: 86_400,
     });
   });
 
@@ -147,6 +147,8 @@ suite('injectPod', () => {
       image: 'x:1',
       imagePullPolicy: 'Never',
       audience: 'other',
+      reuseFloor: 'off',
+      singleUse: ['once'],
       resources: { requests: { cpu: '1' }, limits: {} },
     });
     const { image, imagePullPolicy, resources } = containerOf(injected, 'mintmark');
@@ -154,6 +156,9 @@ suite('injectPod', () => {
       { image, imagePullPolicy, resources },
       { image: 'x:1', imagePullPolicy: 'Never', resources: { requests: { cpu: '1' }, limits: {} } },
     );
+    const env = environmentOf(containerOf(injected, 'mintmark'));
+    assert.equal(env.MINTMARK_AUTHORITY_REUSE_FLOOR, 'off');
+    assert.equal(env.MINTMARK_AUTHORITY_SINGLE_USE, '["once"]');
     assert.match(JSON.stringify(injected.spec.volumes), /"audience":"other"/);
     assert.ok(!('imagePullPolicy' in containerOf(inject(pod()), 'mintmark')));
   });

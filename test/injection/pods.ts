@@ -8,6 +8,8 @@ export const SETTINGS: InjectionSettings = {
   url: 'https://mintmark.mintmark.svc:8443',
   audience: 'mintmark',
   statusListen: '0.0.0.0:9464',
+  reuseFloor: '1m',
+  singleUse: [],
   resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '64Mi' } },
 };
 export const PEM = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n';

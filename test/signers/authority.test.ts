@@ -1,6 +1,8 @@
 /** A sidecar's signer and the authority's door, over real TLS. */
 import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { IssuerError } from '../../src/core/errors.ts';
@@ -42,7 +44,13 @@ async function authority(t: TestContext, answer: () => void = () => undefined) {
   const doors = [openDoor({}, { issuer })];
   const handler = createFrame({ surface: 'private', doors, version: '0', recorder, peerOf: () => undefined });
   const ca = await openBootstrapCa(await openMemory(), { document: 'private-ca', names: ['localhost'], now });
-  const listener = await listen({ target: { host: '127.0.0.1', port: 0, tls: ca.current() }, handler });
+  const server = new EventEmitter<{ request: [IncomingMessage] }>();
+  const watched = (request: IncomingMessage, response: ServerResponse) => {
+    server.emit('request', request);
+    handler(request, response);
+  };
+  const target = { host: '127.0.0.1', port: 0, tls: ca.current() };
+  const listener = await listen({ target, handler: watched });
   t.after(() => listener.close(0));
   const directory = await scratch(t);
   const tokenFile = join(directory, 'token');
@@ -50,7 +58,7 @@ async function authority(t: TestContext, answer: () => void = () => undefined) {
   const url = `https://localhost:${listener.port}`;
   const signer = openSigner({ url, ca: ca.caPem, caFile: undefined, tokenFile, random: () => 0 });
   t.after(() => signer.close());
-  return { signer, asked, url, tokenFile, caPem: ca.caPem, listener, recorder };
+  return { signer, server, asked, url, tokenFile, caPem: ca.caPem, listener, recorder };
 }
 
 const REQUEST: TokenRequest = { audience: ['sts.amazonaws.com'], ttlSeconds: 300, principalTags: true };
@@ -64,7 +72,7 @@ suite('a sidecar and its authority', () => {
     await signer.issueToken([], REQUEST);
     const tokens = asked.map(({ peer }) => peer.kind === 'bearer' && peer.token);
     assert.deepEqual(tokens, ['service.account.token', 'rotated.account.token']);
-    assert.deepEqual(asked[0]?.request, { ...REQUEST, rule: undefined });
+    assert.deepEqual(asked[0]?.request, REQUEST);
     assert.deepEqual(asked[0]?.peer.kind === 'bearer' && asked[0].peer.claimed, ['sidecar:unix-uid:7']);
   });
 
@@ -99,6 +107,16 @@ suite('a sidecar and its authority', () => {
     });
     assert.equal((await signer.issueToken([], REQUEST)).token, TOKEN);
     assert.equal(calls, 3);
+  });
+
+  test('one that cannot answer is left: the next attempt has a connection of its own', async (t) => {
+    const ports = new Set<number | undefined>();
+    const { signer, server } = await authority(t, () => {
+      throw new IssuerError('temporarily_unavailable', 'not here');
+    });
+    server.on('request', ({ socket }) => ports.add(socket.remotePort));
+    await assert.rejects(signer.issueToken([], REQUEST), refusal('temporarily_unavailable'));
+    assert.equal(ports.size, 4);
   });
 
   test('nobody there is temporarily_unavailable', async (t) => {
@@ -156,6 +174,7 @@ suite('the door refuses', () => {
     ['no bearer', {}, ok, 401, /Authorization/],
     ['another scheme', { Authorization: 'Basic YTpi' }, ok, 401, /Authorization/],
     ['an unknown field', bearer, '{"audience":"x","sub":"admin"}', 400, /known fields/],
+    ['a rule of its choice', bearer, '{"audience":"x","rule":"web"}', 400, /known fields/],
     ['a claim that is none of a sidecar', bearer, '{"audience":"x","claimed":["k8s:ns:prod"]}', 400, /claim/],
     ['a life that is no number', bearer, '{"audience":"x","ttl":"600"}', 400, /ttl/],
     ['no audience', bearer, '{}', 400, /invalid_request/],
