@@ -120,17 +120,24 @@ test('what cannot be a bound token is not asked about', async () => {
   assert.equal(asked.length, 0);
 });
 
-test('of a flood only some are asked about at once', async () => {
-  let release = () => {};
-  const held = new Promise<void>((resolve) => (release = resolve));
+test('of a flood only some are asked about at once, the others wait, and too many are refused', async () => {
+  let [now, most] = [0, 0];
   const review = createReviewer({
-    api: { createTokenReview: () => held.then(() => ({ status: YES }) as never) },
+    api: {
+      async createTokenReview() {
+        most = Math.max(most, ++now);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        now--;
+        return { status: YES } as never;
+      },
+    },
     audience: 'mintmark',
     keepSeconds: 10,
     elapsed: () => 0,
   });
-  const flood = Array.from({ length: 100 }, (_, index) => review(tokenOf(String(index))));
-  release();
-  const codes = (await Promise.allSettled(flood)).map(({ status }) => status);
-  assert.equal(codes.filter((status) => status === 'fulfilled').length, 64);
+  const flood = Array.from({ length: 5_000 }, (_, index) => review(tokenOf(String(index))));
+  const settled = await Promise.allSettled(flood);
+  assert.equal(most, 64);
+  assert.equal(settled.filter(({ status }) => status === 'fulfilled').length, 64 + 4096);
+  assert.equal((await review(tokenOf('later'))).podName, 'web-1');
 });

@@ -75,10 +75,12 @@ suite('the authority', () => {
   test('gives a pod nothing of another, whatever it claims', async () => {
     const other = await startPod(namespace, 'other-1', { serviceAccount: 'other' });
     const token = await tokenFor('other', '--audience=mintmark', ...(await boundTo(other)));
-    for (const extra of [{}, { claimed: ['sidecar:unix-uid:0'] }, { rule: 'all pods' }]) {
+    for (const extra of [{}, { claimed: ['sidecar:unix-uid:0'] }]) {
       const { status, text } = await ask(token, { audience: AWS, ...extra });
       assert.equal(status, 403, text);
     }
+    const chosen = await ask(token, { audience: AWS, rule: 'all pods' });
+    assert.equal(chosen.status, 400, chosen.text);
     for (const claim of ['k8s:sa:web', `k8s:pod-name:${pod.name}`, 'unix:uid:0']) {
       const { status, text } = await ask(token, { audience: AWS, claimed: [claim] });
       assert.equal(status, 400, text);

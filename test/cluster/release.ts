@@ -1,7 +1,9 @@
 /** The chart, installed in a namespace of its own as its users would, and what a test asks of it. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { Resolver } from 'node:dns/promises';
 import { request } from 'node:https';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createRemoteJWKSet, type JWTPayload, jwtVerify } from 'jose';
 import { ROOT } from '../deploy/program.ts';
@@ -9,9 +11,11 @@ import {
   cluster,
   createNamespace,
   deleteNamespace,
+  eventually,
   get,
   kubectl,
   type Output,
+  startCluster,
   tryCluster,
 } from './cluster.ts';
 import { MINTMARK } from './images.ts';
@@ -91,6 +95,7 @@ export async function install(values: Values, name = `mm-${randomUUID().slice(0,
     await release.uninstall();
     assert.fail(`helm install: ${stderr}${pods}${logs}`);
   }
+  await reachable(namespace, fullName(name));
   return release;
 }
 
@@ -100,6 +105,35 @@ type PodList = {
     readonly status: { readonly phase: string };
   }[];
 };
+
+/**
+ * Its Service is known to the cluster's proxy and DNS: after an API server that went away both
+ * take up to a minute to look again.
+ */
+async function reachable(namespace: string, service: string): Promise<void> {
+  const address = await clusterIp(namespace, service);
+  const resolver = new Resolver({ timeout: 1000, tries: 1 });
+  resolver.setServers([`${new URL((await startCluster()).getCurrentCluster()?.server ?? '').hostname}:53`]);
+  await eventually(
+    `the Service ${service}`,
+    async () => {
+      const [known] = await resolver.resolve4(`${service}.${namespace}.svc.cluster.local`);
+      return known === address && (await accepts(address, 8443));
+    },
+    120,
+  );
+}
+
+function accepts(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: 1000 }, () => end(true));
+    const end = (isAccepted: boolean) => {
+      socket.destroy();
+      resolve(isAccepted);
+    };
+    socket.on('error', () => end(false)).on('timeout', () => end(false));
+  });
+}
 
 export const fullName = (release: string) => (release.includes('mintmark') ? release : `${release}-mintmark`);
 
