@@ -95,7 +95,7 @@ export async function install(values: Values, name = `mm-${randomUUID().slice(0,
     await release.uninstall();
     assert.fail(`helm install: ${stderr}${pods}${logs}`);
   }
-  await reachable(namespace, fullName(name));
+  await reachable(namespace);
   return release;
 }
 
@@ -106,22 +106,30 @@ type PodList = {
   }[];
 };
 
+type ServiceList = {
+  readonly items: readonly {
+    readonly metadata: { readonly name: string };
+    readonly spec: { readonly clusterIP: string; readonly ports: readonly { readonly port: number }[] };
+  }[];
+};
+
 /**
- * Its Service is known to the cluster's proxy and DNS: after an API server that went away both
+ * Its Services are known to the cluster's proxy and DNS: after an API server that went away both
  * take up to a minute to look again.
  */
-async function reachable(namespace: string, service: string): Promise<void> {
-  const address = await clusterIp(namespace, service);
+async function reachable(namespace: string): Promise<void> {
+  const { items } = JSON.parse(await kubectl('-n', namespace, 'get', 'services', '-o', 'json')) as ServiceList;
   const resolver = new Resolver({ timeout: 1000, tries: 1 });
   resolver.setServers([`${new URL((await startCluster()).getCurrentCluster()?.server ?? '').hostname}:53`]);
-  await eventually(
-    `the Service ${service}`,
-    async () => {
-      const [known] = await resolver.resolve4(`${service}.${namespace}.svc.cluster.local`);
-      return known === address && (await accepts(address, 8443));
-    },
-    120,
-  );
+  for (const { metadata, spec } of items)
+    await eventually(
+      `the Service ${metadata.name}`,
+      async () => {
+        const [known] = await resolver.resolve4(`${metadata.name}.${namespace}.svc.cluster.local`);
+        return known === spec.clusterIP && (await accepts(spec.clusterIP, spec.ports[0]?.port ?? 0));
+      },
+      120,
+    );
 }
 
 function accepts(host: string, port: number): Promise<boolean> {
