@@ -46,8 +46,7 @@ e2e: build ## Containers, Prometheus, foreign verifiers, load and kill tests (ne
 	$(TEST) --test-concurrency=1 'test/e2e/**/*.test.ts' 'test/clients/**/*.test.ts'
 
 cluster: build ## Helm, sidecars, replicas and outages on a real Kubernetes (needs root and Go 1.26)
-	test/cluster/cluster up || { test/cluster/cluster down; exit 1; }
-	$(TEST) --test-concurrency=1 'test/cluster/**/*.test.ts'; code=$$?; test/cluster/cluster down && exit $$code
+	test/cluster/cluster run $(TEST) --test-concurrency=1 'test/cluster/**/*.test.ts'
 
 image: build ## Build the container image (BASE=image to start from)
 	docker build -f deploy/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) -t mintmark:local .
