@@ -50,8 +50,22 @@ export type BearerPeer = {
   readonly claimed: readonly Selector[];
 };
 
+/**
+ * A JWT that another issuer made of somebody (RFC 7521 section 4): a subject token, an
+ * authorization grant, a client's assertion.
+ */
+export type AssertionPeer = {
+  readonly kind: 'assertion';
+  /** Secret. */
+  readonly token: string;
+  /** One of them must be among its `aud`. */
+  readonly audiences: readonly string[];
+  /** The client that presents it and has proven itself: the selector `oauth:client:ID`. */
+  readonly client?: string | undefined;
+};
+
 /** A later door adds its own kind here (a TLS certificate …). */
-export type Peer = UnixPeer | BearerPeer;
+export type Peer = UnixPeer | BearerPeer | AssertionPeer;
 
 /** `type:key:value`, for example `unix:uid:1000` (the SPIFFE community's form). */
 export type Selector = string;
@@ -68,6 +82,8 @@ export type Workload = {
   readonly facts: Facts;
   /** Selector kind → why it is missing, for example `unix:sha256` → `unsupported_filesystem`. */
   readonly unproven: Readonly<Record<SelectorKind, string>>;
+  /** No token outlives what it was proven by. */
+  readonly expiresAt?: EpochSeconds | undefined;
 };
 
 export interface Attestor<P extends Peer = Peer> {

@@ -1,0 +1,69 @@
+/** What OAuth has to keep: one port, implemented by stores/sqlite.ts and stores/postgres-records.ts. */
+import type { EpochSeconds } from './ports.ts';
+
+/**
+ * Where a record is: the realm (an issuer's name; records of two realms never meet), the model
+ * (`RefreshToken`, `User` …) and the id. Bearer values are hashed before they become an id.
+ */
+export type RecordKey = { readonly realm: string; readonly model: string; readonly id: string };
+
+/** Plain data that survives JSON. */
+export type RecordPayload = Readonly<Record<string, unknown>>;
+
+export type RecordFields = {
+  readonly payload: RecordPayload;
+  /** From then on it is not found; undefined: it stays. */
+  readonly expiresAt?: EpochSeconds | undefined;
+  /** Everything of one grant, which ends together. */
+  readonly family?: string | undefined;
+  /** Second names that it is found by, such as a hashed user code; each unique in its realm and model. */
+  readonly uid?: string | undefined;
+  readonly userCode?: string | undefined;
+};
+
+export type FoundRecord = RecordFields & {
+  readonly id: string;
+  readonly consumedAt?: EpochSeconds | undefined;
+};
+
+/**
+ * Every call is atomic, also against other processes. Each throws `temporarily_unavailable` on a
+ * fault, after which the change was made wholly or not at all.
+ */
+export interface RecordStore {
+  /** Writes a record that is not there (nor expired); false where there is one, which stays as it is. */
+  insert(key: RecordKey, fields: RecordFields, now: EpochSeconds): Promise<boolean>;
+  /** Writes it anew or in the place of the old one, whose `consumedAt` stays. */
+  upsert(key: RecordKey, fields: RecordFields): Promise<void>;
+  /** Replaces the payload alone where the stored one still equals `expected`; false where it does not. */
+  replace(key: RecordKey, expected: RecordPayload, payload: RecordPayload): Promise<boolean>;
+  find(key: RecordKey, now: EpochSeconds): Promise<FoundRecord | undefined>;
+  findBy(
+    place: Omit<RecordKey, 'id'>,
+    name: 'uid' | 'userCode',
+    value: string,
+    now: EpochSeconds,
+  ): Promise<FoundRecord | undefined>;
+  /** True for exactly one caller; false where it was consumed before or is not there. */
+  consume(key: RecordKey, now: EpochSeconds): Promise<boolean>;
+  /** True where it was there. */
+  remove(key: RecordKey): Promise<boolean>;
+  /** Removes everything of the family in the realm; how many. */
+  removeFamily(realm: string, family: string): Promise<number>;
+  /** Removes everything of the realm. */
+  removeRealm(realm: string): Promise<number>;
+  /** By id, those behind `after`; expired ones are left out. */
+  list(
+    place: Omit<RecordKey, 'id'>,
+    page: { readonly after?: string | undefined; readonly limit: number },
+    now: EpochSeconds,
+  ): Promise<readonly FoundRecord[]>;
+  /**
+   * Adds one to a counter and returns what it then is. A counter that is not there, or whose
+   * window has ended, begins at 1 with a window of so many seconds.
+   */
+  count(key: RecordKey, windowSeconds: number, now: EpochSeconds): Promise<number>;
+  /** Removes at most `limit` records that expired before then; how many. */
+  sweep(before: EpochSeconds, limit: number): Promise<number>;
+  close(): Promise<void>;
+}
