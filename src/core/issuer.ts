@@ -41,7 +41,12 @@ export interface Issuer {
   explain(peer: Peer, request: TokenRequest): Promise<Explanation>;
 }
 
-export function createIssuer(parts: IssuerParts): Issuer {
+export interface DecidedIssuer {
+  /** For whom the door's own register has decided: an OAuth client, a person who signed in. */
+  issueDecided(door: string, workload: Workload, decision: Allowed, tokenId?: string): Promise<IssuedToken>;
+}
+
+export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
   const { identifier, policy, attestor, signer, recorder, clock } = parts;
 
   async function mint(
@@ -50,10 +55,11 @@ export function createIssuer(parts: IssuerParts): Issuer {
     workload: Workload,
     decision: Allowed,
     startedAt: number,
+    tokenId = parts.createTokenId(),
   ) {
     const attestedAt = clock.elapsed();
-    const claims = buildClaims(decision, identifier, clock.now(), parts.createTokenId());
-    const signed = await signer.sign(claims, decision.algorithm);
+    const claims = buildClaims(decision, identifier, clock.now(), tokenId);
+    const signed = await signer.sign(claims, decision.algorithm, decision.type);
     if (peer !== undefined) attestor.confirm(peer, workload);
     const issued: IssuedToken = { ...signed, claims, algorithm: decision.algorithm, rule: decision.rule };
     const attestSeconds = attestedAt - startedAt;
@@ -75,6 +81,9 @@ export function createIssuer(parts: IssuerParts): Issuer {
     async issueTokenFor(door, workload, request) {
       const decision = assertAllowed(policy().decide(workload, request), workload);
       return mint(door, undefined, workload, decision, clock.elapsed());
+    },
+    issueDecided(door, workload, decision, tokenId) {
+      return mint(door, undefined, workload, decision, clock.elapsed(), tokenId);
     },
     async explain(peer, request) {
       const rules = policy();

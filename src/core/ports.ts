@@ -140,6 +140,8 @@ export type Allowed = {
   readonly claims: ClaimSet;
   readonly ttlSeconds: number;
   readonly algorithm: Algorithm;
+  /** The header's `typ`; `JWT` where absent. */
+  readonly type?: TokenType | undefined;
 };
 
 export type Refused = {
@@ -170,11 +172,14 @@ export type Claims = {
   readonly jti: string;
 } & ClaimSet;
 
+/** `typ` of a token's header: RFC 7519 section 5.1, and RFC 9068 section 2.1 for access tokens. */
+export type TokenType = 'JWT' | 'at+jwt';
+
 export type SignedToken = { readonly token: string; readonly keyId: string };
 
 export interface Signer {
   /** JWS compact serialization of the claims. Throws `key_not_ready` or `temporarily_unavailable`. */
-  sign(claims: Claims, algorithm: Algorithm): Promise<SignedToken>;
+  sign(claims: Claims, algorithm: Algorithm, type?: TokenType): Promise<SignedToken>;
   close(): Promise<void>;
 }
 

@@ -6,7 +6,7 @@
 import { constants, sign as cryptoSign, type KeyObject, type SigningOptions } from 'node:crypto';
 import { IssuerError } from '../core/errors.ts';
 import { activeKey, type KeyRing } from '../core/key-ring.ts';
-import type { Algorithm, Claims, RingKey, SignedToken, Signer } from '../core/ports.ts';
+import type { Algorithm, Claims, RingKey, SignedToken, Signer, TokenType } from '../core/ports.ts';
 
 type Scheme = {
   readonly digest: string | null;
@@ -41,28 +41,39 @@ type ReadyKey = {
   readonly input: SigningOptions & { key: KeyObject };
 };
 
+/** Signs with the key of a token that another library builds; in libuv's threads. */
+export function signWith({ algorithm, privateKey }: RingKey, bytes: Uint8Array): Promise<Buffer> {
+  const { digest, options } = SCHEMES[algorithm];
+  return new Promise((resolve, reject) => {
+    cryptoSign(digest, bytes, { ...options, key: privateKey }, (error, signature) =>
+      error === null ? resolve(signature) : reject(error),
+    );
+  });
+}
+
 export function open(parts: LocalSignerParts): Signer {
   let ring: KeyRing | undefined;
-  let ready = new Map<Algorithm, ReadyKey>();
+  let ready = new Map<string, ReadyKey>();
   const signBytes = createQueue();
 
-  function readyKey(algorithm: Algorithm): ReadyKey {
+  function readyKey(algorithm: Algorithm, type: TokenType): ReadyKey {
     if (ring !== parts.ring()) {
       ring = parts.ring();
       ready = new Map();
     }
-    let found = ready.get(algorithm);
+    const name = type === 'JWT' ? algorithm : `${algorithm} ${type}`;
+    let found = ready.get(name);
     if (found === undefined) {
-      found = prepare(ring, algorithm);
-      ready.set(algorithm, found);
+      found = prepare(ring, algorithm, type);
+      ready.set(name, found);
     }
     return found;
   }
 
   return {
-    async sign(claims, algorithm) {
+    async sign(claims, algorithm, type = 'JWT') {
       parts.assertFresh();
-      const { key, header, input } = readyKey(algorithm);
+      const { key, header, input } = readyKey(algorithm, type);
       assertWithinLimit(key, claims);
       const signingInput = `${header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
       const signature = await signBytes(algorithm, Buffer.from(signingInput), input);
@@ -77,11 +88,11 @@ export function open(parts: LocalSignerParts): Signer {
   };
 }
 
-function prepare(ring: KeyRing, algorithm: Algorithm): ReadyKey {
+function prepare(ring: KeyRing, algorithm: Algorithm, type: TokenType): ReadyKey {
   const key = activeKey(ring, algorithm);
   if (key === undefined)
     throw new IssuerError('key_not_ready', `no ${algorithm} key is active yet`, { retryAfterSeconds: 60 });
-  const header = Buffer.from(JSON.stringify({ alg: algorithm, typ: 'JWT', kid: key.keyId })).toString(
+  const header = Buffer.from(JSON.stringify({ alg: algorithm, typ: type, kid: key.keyId })).toString(
     'base64url',
   );
   return { key, header, input: { ...SCHEMES[algorithm].options, key: key.privateKey } };

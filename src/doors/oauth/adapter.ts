@@ -1,0 +1,98 @@
+/**
+ * oidc-provider's storage over the port of records. Ids are bearer values, so only their hash is
+ * stored; consuming is atomic, and whoever comes second ends the family (RFC 9700 sections 2.1.1 and 4.14).
+ */
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
+import type { EpochSeconds } from '../../core/ports.ts';
+import type { FoundRecord, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
+
+export type AdapterParts = {
+  readonly records: RecordStore;
+  readonly realm: string;
+  readonly now: () => EpochSeconds;
+  /** Vouches for the ids that stand for hashed ones. */
+  readonly secret: Uint8Array;
+};
+
+/** Found by a second name, a record does not know its id: the hash, vouched for, stands for it. */
+const HASHED = '~';
+/** An expired device code is told from an unknown one for so long. */
+const AFTERLIFE_SECONDS = 600;
+
+export function hash(value: string): string {
+  return createHash('sha256').update(value).digest('base64url');
+}
+
+export function openAdapter(model: string, { records, realm, now, secret }: AdapterParts): Adapter {
+  const mac = (text: string) => createHmac('sha256', secret).update(text).digest('base64url');
+  const standIn = (stored: string) => `${HASHED}${stored}.${mac(stored)}`;
+  const storedId = (id: string) => {
+    if (!id.startsWith(HASHED)) return hash(id);
+    const [stored = '', given = ''] = id.slice(1).split('.');
+    const right = Buffer.from(mac(stored));
+    const isOurs = given.length === right.length && timingSafeEqual(Buffer.from(given), right);
+    return isOurs ? stored : hash(id);
+  };
+  const key = (id: string): RecordKey => ({ realm, model, id: model === 'Client' ? id : storedId(id) });
+  const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
+    found && {
+      ...found.payload,
+      ...(found.consumedAt === undefined ? {} : { consumed: found.consumedAt }),
+      ...restored,
+    };
+  const endFamily = async (id: string) => {
+    const family = (await records.find(key(id), now()))?.family;
+    if (family === undefined) return;
+    await records.remove({ realm, model: 'Grant', id: family });
+    await records.removeFamily(realm, family);
+  };
+  return {
+    async upsert(id, payload, expiresIn) {
+      const { grantId } = payload;
+      const family = grantId === undefined ? undefined : storedId(grantId);
+      const fields = { ...fieldsOf(payload, model, now(), expiresIn), family };
+      if (model !== 'ReplayDetection') return records.upsert(key(id), fields);
+      if (!(await records.insert(key(id), fields, now())))
+        throw new errors.InvalidClientAuth('assertions must only be used once');
+    },
+    async find(id) {
+      if (model === 'Client') return load(await records.find(key(id), now()), {});
+      return load(await records.find(key(id), now()), { jti: id });
+    },
+    async findByUid(uid) {
+      const found = await records.findBy({ realm, model }, 'uid', uid, now());
+      return load(found, { jti: standIn(found?.id ?? '') });
+    },
+    async findByUserCode(userCode) {
+      const found = await records.findBy({ realm, model }, 'userCode', hash(userCode), now());
+      return load(found, { jti: standIn(found?.id ?? ''), userCode });
+    },
+    async consume(id) {
+      if (await records.consume(key(id), now())) return;
+      await endFamily(id);
+      throw new errors.InvalidGrant('it was used before');
+    },
+    async destroy(id) {
+      // A grant ends with everything that came of it.
+      if (model === 'Grant') await records.removeFamily(realm, storedId(id));
+      await records.remove(key(id));
+    },
+    async revokeByGrantId(grantId) {
+      await records.removeFamily(realm, storedId(grantId));
+    },
+  };
+}
+
+/** What of a payload is a bearer value, or a column of its own, is not stored with it. */
+function fieldsOf(payload: AdapterPayload, model: string, now: EpochSeconds, expiresIn: number | undefined) {
+  const { jti: _bearer, userCode, consumed: _column, ...rest } = payload;
+  if (rest.session?.cookie !== undefined) rest.session = { ...rest.session, cookie: undefined };
+  const after = model === 'DeviceCode' ? AFTERLIFE_SECONDS : 0;
+  return {
+    payload: rest,
+    expiresAt: expiresIn === undefined ? undefined : now + expiresIn + after,
+    uid: model === 'Session' ? payload.uid : undefined,
+    userCode: userCode === undefined ? undefined : hash(userCode),
+  };
+}
