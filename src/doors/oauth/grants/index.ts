@@ -16,7 +16,7 @@ export const GRANTS: Readonly<Record<string, GrantEntry>> = {
   authorization_code: { type: 'authorization_code' },
   refresh_token: { type: 'refresh_token' },
   device_code: { type: `${URN}device_code` },
-  client_credentials: { type: 'client_credentials', open: () => import('./client-credentials.ts') },
+  client_credentials: { type: 'client_credentials' },
   password: { type: 'password', open: () => import('./password.ts') },
   token_exchange: { type: `${URN}token-exchange`, open: () => import('./token-exchange.ts') },
   jwt_bearer: { type: `${URN}jwt-bearer`, open: () => import('./jwt-bearer.ts') },

@@ -51,7 +51,9 @@ const url = (description: string, example: string) =>
 const client = v.pipe(
   v.strictObject({
     id: text(VISIBLE, 'must be 1 to 255 visible ASCII characters', 'Its client_id.', 'shop'),
-    name: v.optional(v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('Its name, for people.'))),
+    name: v.optional(
+      v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('Its name, for people.')),
+    ),
     secrets: v.optional(
       v.pipe(
         v.array(
@@ -74,12 +76,16 @@ const client = v.pipe(
         v.description('Its public keys, for private_key_jwt (RFC 7523 section 2.2).'),
       ),
     ),
-    jwksUri: v.optional(url('Where its public keys are, for private_key_jwt.', 'https://shop.example.com/jwks')),
+    jwksUri: v.optional(
+      url('Where its public keys are, for private_key_jwt.', 'https://shop.example.com/jwks'),
+    ),
     match: v.optional(
       v.pipe(
         v.array(v.pipe(v.string(), v.includes(':', 'must be a selector'), v.examples(['unix:user:web']))),
         v.minLength(1),
-        v.description('Selectors of its process on the local socket, all of which must hold: it needs no secret.'),
+        v.description(
+          'Selectors of its process on the local socket, all of which must hold: it needs no secret.',
+        ),
       ),
     ),
     federated: v.optional(
@@ -98,19 +104,28 @@ const client = v.pipe(
       v.description('The grants that it may use.'),
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that is asked for none gets these.'), []),
-    redirectUris: v.optional(v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')), []),
+    redirectUris: v.optional(
+      v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
+      [],
+    ),
     postLogoutRedirectUris: v.optional(
       v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
       [],
     ),
-    corsOrigins: v.optional(v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')), []),
+    corsOrigins: v.optional(
+      v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
+      [],
+    ),
     consent: flag('People are asked before it is given anything.', true),
     scopeAs: v.optional(
       v.pipe(v.picklist(['array', 'string']), v.description('How `scope` stands in its tokens.')),
       'array',
     ),
     identityProviders: v.optional(
-      v.pipe(v.array(v.string()), v.description('The identity providers that its people may come from; all where absent.')),
+      v.pipe(
+        v.array(v.string()),
+        v.description('The identity providers that its people may come from; all where absent.'),
+      ),
     ),
     dpop: flag('Its tokens must be bound to a key of its own (RFC 9449).', false),
     accessTokenTtl: v.optional(life('Life of its access tokens.', '1h', DAY)),
@@ -144,20 +159,99 @@ const resource = v.strictObject({
   ),
 });
 
-const unique = (key: string) => (items: readonly Readonly<Record<string, unknown>>[]) =>
-  new Set(items.map((item) => item[key])).size === items.length;
+const name = text(
+  /^[a-z0-9][a-z0-9-]{0,62}$/,
+  'must be of a-z, 0-9 and -',
+  'Its name, as in idp:corp.',
+  'corp',
+);
+const count = (description: string, max: number) =>
+  v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(max), v.description(description)));
+
+const people = v.pipe(
+  v.strictObject({
+    title: v.optional(
+      v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('What the pages call this server.')),
+    ),
+    identityProviders: v.optional(
+      v.pipe(
+        v.record(
+          name,
+          v.strictObject({
+            issuer: url('Its issuer: https, or http on loopback.', 'https://login.example.com'),
+            clientId: v.pipe(v.string(), v.nonEmpty(), v.description('Our client_id there.')),
+            clientSecretFile: v.optional(
+              path('A file that holds our secret there.', '/etc/mintmark/corp-secret'),
+            ),
+            scopes: v.optional(scopes('What is asked for there.')),
+            title: v.optional(
+              v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('What its button says.')),
+            ),
+            claims: v.optional(
+              v.pipe(
+                v.record(v.string(), v.string()),
+                v.description('Our claim, and the claim there that it comes from.'),
+              ),
+            ),
+          }),
+        ),
+        v.description('Where people may sign in beside the local users.'),
+      ),
+    ),
+    scopes: v.optional(
+      v.pipe(
+        v.record(v.string(), v.string()),
+        v.description('Scopes in words, for the page that asks for consent.'),
+      ),
+    ),
+    logins: v.optional(
+      v.pipe(
+        v.strictObject({
+          perUser: count('Attempts for one user name in each window.', 1_000),
+          perAddress: count('Attempts from one address in each window.', 100_000),
+          windowSeconds: count('The window, in seconds.', DAY),
+        }),
+        v.description('How often a password may be tried.'),
+      ),
+    ),
+    passwords: v.optional(
+      v.pipe(
+        v.strictObject({
+          cost: count("scrypt's cost, as a power of two: a hash takes 1 KiB times that.", 20),
+          parallel: count('Hashes that are made at once.', 64),
+        }),
+        v.description('How passwords are kept.'),
+      ),
+    ),
+  }),
+  v.description('People who sign in.'),
+);
 
 export const config = v.strictObject({
   path: v.optional(
     v.pipe(
       v.picklist(['/connect', '/oauth2']),
-      v.description('Where the endpoints are: IdentityServer\'s names, or the other usual ones.'),
+      v.description("Where the endpoints are: IdentityServer's names, or the other usual ones."),
     ),
     '/connect',
   ),
-  clients: v.optional(v.pipe(v.array(client), v.check(unique('id'), 'two have the same id'), v.description('Who may ask.')), []),
+  clients: v.optional(
+    v.pipe(
+      v.array(client),
+      v.check((all) => new Set(all.map(({ id }) => id)).size === all.length, 'two have the same id'),
+      v.description('Who may ask.'),
+    ),
+    [],
+  ),
   resources: v.optional(
-    v.pipe(v.array(resource), v.check(unique('audience'), 'two have the same audience'), v.description('What tokens are for.')),
+    v.pipe(
+      v.array(resource),
+      v.check(
+        (all) => new Set(all.map((one) => one.audience)).size === all.length,
+        'two have the same audience',
+      ),
+      v.description('What tokens are for.'),
+    ),
     [],
   ),
   accessTokenTtl: v.optional(life('Life of access tokens.', '1h', DAY), '1h'),
@@ -165,10 +259,14 @@ export const config = v.strictObject({
   sessionTtl: v.optional(life('How long people stay signed in.', '14d', 365 * DAY), '14d'),
   deviceCodeTtl: v.optional(life('Life of device codes.', '10m', 3600), '10m'),
   deviceInterval: v.optional(life('How long a device waits between two polls.', '5s', 60), '5s'),
+  people: v.optional(people, {}),
   registration: v.optional(
     v.pipe(
       v.strictObject({
-        accessTokenFile: path('A file that holds the initial access token.', '/etc/mintmark/registration-token'),
+        accessTokenFile: path(
+          'A file that holds the initial access token.',
+          '/etc/mintmark/registration-token',
+        ),
         scopes: v.optional(scopes('The scopes that registered clients may have.'), []),
       }),
       v.description('Dynamic registration of clients (RFC 7591); off where absent.'),

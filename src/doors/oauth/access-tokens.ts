@@ -1,0 +1,182 @@
+/**
+ * Access tokens are made by the core and are JWTs (RFC 9068), whichever grant they come from. A
+ * person's are also kept under their `jti`, so that they end with their grant; a client's own are
+ * kept nowhere, and only noted once revoked.
+ */
+import { createLocalJWKSet, type JWTPayload, jwtVerify } from 'jose';
+import { errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
+import type { ClaimSet, Claims } from '../../core/ports.ts';
+import { hash } from './adapter.ts';
+import { audienceOf, inOAuthWords, scopeClaim, scopedFor } from './grants/grant.ts';
+import { type Engine, NO_WORKLOAD, type PreparedRequest } from './parts.ts';
+import type { LoginSource } from './people/contract.ts';
+
+/** What the two models have in common, as far as it is used here. */
+type TokenModel = {
+  jti: string;
+  exp?: number;
+  scope?: string | undefined;
+  clientId: string;
+  accountId?: string;
+  grantId?: string;
+  jkt?: string;
+  extra?: ClaimSet;
+  readonly expiration: number;
+};
+
+type ValueAndPayload = { value: string; payload?: unknown };
+
+type TokenClass = {
+  prototype: { getValueAndPayload(): Promise<ValueAndPayload>; destroy(): Promise<void> };
+  find(value: string, options?: unknown): Promise<TokenModel | undefined>;
+  new (properties: Readonly<Record<string, unknown>>): TokenModel;
+};
+
+/** Before a token that introspection and revocation are to find although it is a JWT. */
+const STRUCTURED = 'jwt.';
+const REVOKED = 'RevokedToken';
+const verified = new WeakMap<object, Claims>();
+
+/** The claims of a token that was found by its JWT. */
+export function claimsOf(token: unknown): Claims | undefined {
+  return typeof token === 'object' && token !== null ? verified.get(token) : undefined;
+}
+
+/** The provider's endpoints refuse structured tokens before they look: this one looks like none. */
+export function disguise(token: string): string {
+  return token.split('.').length === 3 ? `${STRUCTURED}${token}` : token;
+}
+
+export function useCoreTokens(provider: Provider, engine: Engine): void {
+  const person = provider.AccessToken as unknown as TokenClass;
+  const machine = provider.ClientCredentials as unknown as TokenClass;
+  const verify = verifier(engine);
+  issueByCore(person, engine, true);
+  issueByCore(machine, engine, false);
+  const findStored = person.find.bind(person);
+  person.find = async (value, options) => {
+    const claims = await verify(value);
+    if (claims?.auth_time === undefined) return undefined;
+    return known(await findStored(claims.jti, options), claims);
+  };
+  machine.find = async (value) => {
+    const claims = await verify(value);
+    if (claims === undefined || claims.auth_time !== undefined) return undefined;
+    const key = { realm: engine.realm, model: REVOKED, id: hash(claims.jti) };
+    if ((await engine.records.find(key, engine.clock.now())) !== undefined) return undefined;
+    const { iat, exp, jti, client_id: clientId, cnf } = claims;
+    const jkt = (cnf as { readonly jkt?: string } | undefined)?.jkt;
+    return known(new machine({ iat, exp, jti, clientId, jkt, scope: scopeText(claims.scope) }), claims);
+  };
+  machine.prototype.destroy = async function destroy(this: TokenModel) {
+    const key = { realm: engine.realm, model: REVOKED, id: hash(this.jti) };
+    await engine.records.insert(key, { payload: {}, expiresAt: this.exp }, engine.clock.now());
+  };
+}
+
+function known(token: TokenModel | undefined, claims: Claims): TokenModel | undefined {
+  if (token !== undefined) verified.set(token, claims);
+  return token;
+}
+
+export function scopeText(scope: unknown): string | undefined {
+  return Array.isArray(scope) ? scope.join(' ') : typeof scope === 'string' ? scope : undefined;
+}
+
+/** The claims of a JWT of ours that is an access token and has not expired. */
+function verifier(engine: Engine): (value: string) => Promise<Claims | undefined> {
+  let from: unknown;
+  let keys: ReturnType<typeof createLocalJWKSet>;
+  return async (value) => {
+    const ring = engine.ring();
+    if (from !== ring) {
+      from = ring;
+      keys = createLocalJWKSet({ keys: ring.keys.map(({ publicJwk }) => ({ ...publicJwk })) as never });
+    }
+    const token = value.startsWith(STRUCTURED) ? value.slice(STRUCTURED.length) : value;
+    try {
+      const { payload } = await jwtVerify<JWTPayload>(token, keys, {
+        issuer: engine.issuer.identifier,
+        typ: 'at+jwt',
+        currentDate: new Date(engine.clock.now() * 1000),
+      });
+      return payload as unknown as Claims;
+    } catch {
+      return undefined;
+    }
+  };
+}
+
+function issueByCore({ prototype }: TokenClass, engine: Engine, isPerson: boolean): void {
+  const stored = prototype.getValueAndPayload;
+  prototype.getValueAndPayload = async function getValueAndPayload(
+    this: TokenModel,
+  ): Promise<ValueAndPayload> {
+    const ctx = Provider.ctx as KoaContextWithOIDC;
+    const scoped = scopedOf(ctx, engine, this, isPerson);
+    this.scope = scoped.scopes.join(' ') || undefined;
+    const { payload } = (await stored.call(this)) as { payload: { readonly exp: number } };
+    const claims = await claimsFor(ctx, engine, this, scoped.scopes);
+    const { workload = NO_WORKLOAD } = ctx.req as PreparedRequest;
+    const issued = await inOAuthWords(() =>
+      engine.issuer.issueDecided(
+        'oauth',
+        workload,
+        {
+          allowed: true,
+          rule: `client ${this.clientId}`,
+          subject: this.accountId ?? this.clientId,
+          audience: scoped.audience,
+          claims,
+          ttlSeconds: payload.exp - engine.clock.now(),
+          algorithm: scoped.algorithm,
+          type: 'at+jwt',
+        },
+        this.jti,
+      ),
+    );
+    return isPerson ? { value: issued.token, payload } : { value: issued.token };
+  };
+}
+
+/** Also what the life of a token goes by. */
+export function scopedOf(
+  ctx: KoaContextWithOIDC,
+  engine: Engine,
+  token: { readonly scope?: string | undefined },
+  isPerson: boolean,
+) {
+  const names = token.scope?.split(' ').filter((name) => name !== '');
+  const asked = isPerson || names?.length ? (names ?? []) : undefined;
+  const { resource, audience } = (ctx.oidc.body ?? {}) as Readonly<Record<string, string | string[]>>;
+  const wanted = audienceOf({ oidc: { params: { resource, audience } } } as never);
+  return scopedFor(ctx, engine, { scopes: asked, audience: wanted, isPerson });
+}
+
+async function claimsFor(
+  ctx: KoaContextWithOIDC,
+  engine: Engine,
+  token: TokenModel,
+  scopes: readonly string[],
+): Promise<ClaimSet> {
+  const bound = token.jkt === undefined ? {} : { cnf: { jkt: token.jkt } };
+  const own = { ...token.extra, client_id: token.clientId, scope: scopeClaim(ctx, scopes), ...bound };
+  if (token.accountId === undefined) return own;
+  const source = sourceOf(ctx);
+  if (source?.authTime === undefined) throw new errors.InvalidGrant('nobody signed in for it');
+  const { idp, tenant, amr, acr } = await engine.people.loginOf(source);
+  return {
+    ...own,
+    auth_time: source.authTime,
+    idp,
+    amr,
+    ...(acr === undefined ? {} : { acr }),
+    ...(tenant === undefined ? {} : { tenant }),
+  };
+}
+
+/** What the token is made of: a code, a refresh token, or a password that was just checked. */
+function sourceOf(ctx: KoaContextWithOIDC): LoginSource | undefined {
+  const { AuthorizationCode, DeviceCode, RefreshToken } = ctx.oidc.entities;
+  return (AuthorizationCode ?? DeviceCode ?? RefreshToken ?? ctx.state.login) as LoginSource | undefined;
+}

@@ -1,0 +1,24 @@
+/** What the provider leaves open in a request for authorization: scopes that nobody knows, and resources. */
+import { type Client, errors, type KoaContextWithOIDC } from 'oidc-provider';
+import { audienceOf, scopedFor, scopesOf } from './grants/grant.ts';
+import type { Engine } from './parts.ts';
+
+/** Throws `invalid_scope` and `invalid_target`. A device that asks for no scope gets all it may have. */
+export function validateParameters(ctx: KoaContextWithOIDC, client: Client, engine: Engine): void {
+  const { params } = ctx.oidc;
+  if (params === undefined) return;
+  const allowed = (client.allowed_scopes as readonly string[] | undefined) ?? client.scope?.split(' ') ?? [];
+  if (scopesOf(ctx) === undefined) {
+    if (ctx.oidc.route !== 'device_authorization') throw new errors.InvalidScope('scope is missing', '');
+    params.scope = allowed.join(' ');
+  }
+  const { scope } = { ...ctx.query, ...ctx.oidc.body } as { readonly scope?: unknown };
+  // The provider wants prompt=consent with offline_access; IdentityServer's clients do not send it.
+  if (asksOffline(scope) && client.grantTypeAllowed('refresh_token') && !asksOffline(params.scope))
+    params.scope = `${params.scope} offline_access`;
+  scopedFor(ctx, engine, { scopes: scopesOf(ctx), audience: audienceOf(ctx), isPerson: true });
+}
+
+function asksOffline(scope: unknown): boolean {
+  return typeof scope === 'string' && scope.split(' ').includes('offline_access');
+}

@@ -1,0 +1,97 @@
+/** The register of clients: from the configuration to the metadata of RFC 7591 section 2, and their secrets. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import type { ClientMetadata, Provider } from 'oidc-provider';
+import { IDENTITY_SCOPES } from '../../core/scopes.ts';
+import { GRANTS } from './grants/index.ts';
+import { CLIENT_PROPERTIES } from './people/contract.ts';
+import type { ClientConfig, OAuthConfig } from './settings.ts';
+
+const PREFIX = 'sha256:';
+/** RFC 8252 section 7: programs on a device are sent to loopback, or to a scheme of their own. */
+const WEB = /^https:/;
+const PROVEN = 'mintmark:client:';
+
+/** Properties of our own in a client's metadata. */
+export const OWN_PROPERTIES = [
+  ...CLIENT_PROPERTIES,
+  'scope_as',
+  'access_token_ttl',
+  'refresh_token_ttl',
+  'allowed_scopes',
+];
+
+/** As it is stored: secrets are random and long, so a plain hash keeps them. */
+export function hashSecret(secret: string): string {
+  return `${PREFIX}${createHash('sha256').update(secret).digest('base64url')}`;
+}
+
+/** What `certificateSubjectMatches` compares: a client that was proven elsewhere (attested, federated). */
+export function provenName(clientId: string): string {
+  return `${PROVEN}${encodeURIComponent(clientId)}`;
+}
+
+/** Throws where a file cannot be read. */
+export async function clientMetadata(client: ClientConfig): Promise<ClientMetadata> {
+  const isWeb = client.redirectUris.every((uri) => WEB.test(uri));
+  return {
+    client_id: client.id,
+    client_name: client.name ?? client.id,
+    application_type: isWeb ? 'web' : 'native',
+    grant_types: client.grants.map((name) => GRANTS[name]?.type ?? name),
+    response_types: client.grants.includes('authorization_code') ? ['code'] : [],
+    redirect_uris: [...client.redirectUris],
+    post_logout_redirect_uris: [...client.postLogoutRedirectUris],
+    scope: client.scopes.join(' '),
+    dpop_bound_access_tokens: client.dpop,
+    require_consent: client.consent,
+    scope_as: client.scopeAs,
+    allowed_scopes: [...client.scopes],
+    access_token_ttl: client.accessTokenTtl,
+    refresh_token_ttl: client.refreshTokenTtl,
+    identity_providers: client.identityProviders === undefined ? undefined : [...client.identityProviders],
+    cors_origins: [...client.corsOrigins],
+    ...(await authentication(client)),
+  } as ClientMetadata;
+}
+
+async function authentication(client: ClientConfig): Promise<Partial<ClientMetadata>> {
+  if (client.public) return { token_endpoint_auth_method: 'none' };
+  if (client.jwks !== undefined || client.jwksUri !== undefined)
+    return {
+      token_endpoint_auth_method: 'private_key_jwt',
+      ...(client.jwks === undefined ? { jwks_uri: client.jwksUri } : { jwks: client.jwks as never }),
+    };
+  if (client.match !== undefined || client.federated !== undefined)
+    return { token_endpoint_auth_method: 'tls_client_auth', tls_client_auth_san_uri: provenName(client.id) };
+  return {
+    token_endpoint_auth_method: 'client_secret_basic',
+    client_secret: (await secretsOf(client)).join(' '),
+  };
+}
+
+async function secretsOf({ secrets = [], secretFile }: ClientConfig): Promise<readonly string[]> {
+  if (secretFile === undefined) return secrets;
+  return [hashSecret((await readFile(secretFile, 'utf8')).trim())];
+}
+
+/** Secrets are compared by their hashes. */
+export function compareHashes(provider: Provider): void {
+  const client = provider.Client.prototype as unknown as {
+    clientSecret?: string;
+    compareClientSecret(given: string): boolean;
+  };
+  client.compareClientSecret = function compareClientSecret(given) {
+    const wanted = Buffer.from(hashSecret(given));
+    return (this.clientSecret ?? '').split(' ').some((hash) => {
+      const known = Buffer.from(hash);
+      return known.length === wanted.length && timingSafeEqual(known, wanted);
+    });
+  };
+}
+
+/** Every scope that the issuer knows. */
+export function allScopes({ clients, resources, registration }: OAuthConfig): readonly string[] {
+  const own = [...clients, ...resources, ...(registration === undefined ? [] : [registration])];
+  return [...new Set([...IDENTITY_SCOPES, ...own.flatMap(({ scopes }) => scopes)])];
+}

@@ -1,0 +1,29 @@
+/** RFC 7523 section 2.1: an assertion of a trusted issuer as the grant, once only. */
+import { errors } from 'oidc-provider';
+import { hash } from '../adapter.ts';
+import { answer, audienceOf, type GrantModule, inOAuthWords } from './grant.ts';
+
+export const grant: GrantModule = {
+  parameters: ['assertion', 'scope', 'resource', 'audience'],
+  repeatable: ['resource', 'audience'],
+  async handle(ctx, engine) {
+    const { assertion } = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
+    if (assertion === undefined) throw new errors.InvalidRequest('assertion is missing');
+    const { identifier } = engine.issuer;
+    const audience = audienceOf(ctx);
+    if (audience.length === 0) throw new errors.InvalidTarget('audience or resource is missing');
+    const peer = {
+      kind: 'assertion',
+      token: assertion,
+      audiences: [identifier, `${identifier}${engine.config.path}/token`],
+      client: ctx.oidc.client?.clientId,
+    } as const;
+    const claims = { client_id: ctx.oidc.client?.clientId };
+    const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', peer, { audience, claims }));
+    const now = engine.clock.now();
+    const key = { realm: engine.realm, model: 'Assertion', id: hash(assertion) };
+    if (!(await engine.records.insert(key, { payload: {}, expiresAt: issued.claims.exp }, now)))
+      throw new errors.InvalidGrant('the assertion was used before');
+    answer(ctx, issued);
+  },
+};

@@ -1,0 +1,62 @@
+/** RFC 8693: the token of another issuer (or our own) for one of ours, as the rules say. */
+import { errors, type KoaContextWithOIDC } from 'oidc-provider';
+import type { AssertionPeer, ClaimSet } from '../../../core/ports.ts';
+import type { Engine } from '../parts.ts';
+import { answer, audienceOf, type GrantModule, inOAuthWords } from './grant.ts';
+
+const TYPE = 'urn:ietf:params:oauth:token-type:';
+const TAKEN = [`${TYPE}jwt`, `${TYPE}access_token`, `${TYPE}id_token`];
+const GIVEN = [`${TYPE}jwt`, `${TYPE}access_token`];
+
+export const grant: GrantModule = {
+  parameters: [
+    'subject_token',
+    'subject_token_type',
+    'actor_token',
+    'actor_token_type',
+    'requested_token_type',
+    'resource',
+    'audience',
+    'scope',
+  ],
+  repeatable: ['resource', 'audience'],
+  async handle(ctx, engine) {
+    const params = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
+    const subject = assertion(ctx, engine, 'subject_token');
+    if (subject === undefined) throw new errors.InvalidRequest('subject_token is missing');
+    const requested = params.requested_token_type ?? `${TYPE}access_token`;
+    if (!GIVEN.includes(requested)) throw new errors.InvalidRequest('requested_token_type is not supported');
+    const audience = audienceOf(ctx);
+    if (audience.length === 0) throw new errors.InvalidTarget('audience or resource is missing');
+    const actor = assertion(ctx, engine, 'actor_token');
+    const claims = await claimsFor(ctx, engine, actor);
+    const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', subject, { audience, claims }));
+    answer(ctx, issued, { issued_token_type: requested });
+  },
+};
+
+/** A token and its type come together, or not at all. */
+function assertion(ctx: KoaContextWithOIDC, engine: Engine, name: string): AssertionPeer | undefined {
+  const params = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
+  const token = params[name];
+  const type = params[`${name}_type`];
+  if ((token === undefined) !== (type === undefined))
+    throw new errors.InvalidRequest(`${name} and ${name}_type go together`);
+  if (token === undefined || type === undefined) return undefined;
+  if (!TAKEN.includes(type)) throw new errors.InvalidRequest(`${name}_type is not supported`);
+  const { identifier } = engine.issuer;
+  const audiences = [identifier, `${identifier}${engine.config.path}/token`];
+  return { kind: 'assertion', token, audiences, client: ctx.oidc.client?.clientId };
+}
+
+/** `act` (RFC 8693 section 4.1) is who really asks: the actor token's subject. */
+async function claimsFor(
+  ctx: KoaContextWithOIDC,
+  engine: Engine,
+  actor: AssertionPeer | undefined,
+): Promise<ClaimSet> {
+  const client = { client_id: ctx.oidc.client?.clientId };
+  if (actor === undefined) return client;
+  const { facts } = await inOAuthWords(() => engine.attest(actor));
+  return { ...client, act: { sub: facts['jwt.subject'], iss: facts['jwt.iss'] } };
+}

@@ -1,0 +1,43 @@
+/** What the OAuth engine is given, and what its files hand to each other. */
+import type { IncomingMessage } from 'node:http';
+import type { Provider } from 'oidc-provider';
+import type { DecidedIssuer, Issuer } from '../../core/issuer.ts';
+import type { KeyRing } from '../../core/key-ring.ts';
+import type { Clock, Peer, RingKey, Workload } from '../../core/ports.ts';
+import type { RecordStore } from '../../core/records.ts';
+import type { People } from './people/contract.ts';
+import type { OAuthConfig } from './settings.ts';
+
+export type EngineParts = {
+  readonly config: OAuthConfig;
+  /** `identifier` is the issuer; rules decide on attested callers, the register of clients on the others. */
+  readonly issuer: Issuer & DecidedIssuer;
+  /** Proves a peer: a process, or an assertion of another issuer. Throws IssuerError. */
+  readonly attest: (peer: Peer) => Promise<Workload>;
+  readonly records: RecordStore;
+  readonly clock: Clock;
+  readonly ring: () => KeyRing;
+  /** A signature in the form that a JWS has (RFC 7515 section 5.1). Throws where the ring may be too old. */
+  readonly sign: (key: RingKey, bytes: Uint8Array) => Promise<Buffer>;
+  /** 32 secret bytes that stay the same over restarts and on every replica. */
+  readonly secret: Uint8Array;
+  readonly warn: (message: string) => void;
+};
+
+/** What the parts of one engine share. */
+export type Engine = EngineParts & {
+  /** The records' realm. */
+  readonly realm: string;
+  readonly people: People;
+  readonly provider: () => Provider;
+};
+
+/** A request that the provider reads: its body was read before, and its client may have proven itself already. */
+export type PreparedRequest = IncomingMessage & {
+  /** The id of a client that was proven by attestation, or by another issuer's assertion. */
+  provenClient?: string;
+  /** Who asks on the local socket, as attested. */
+  workload?: Workload;
+};
+
+export const NO_WORKLOAD: Workload = { selectors: new Set(), facts: {}, unproven: {} };

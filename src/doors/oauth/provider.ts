@@ -1,0 +1,200 @@
+/** A provider for one state of the key ring. It is cheap to make, and is made anew when the ring changes. */
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import {
+  type Client,
+  type ClientMetadata,
+  type Configuration,
+  ExternalSigningKey,
+  type KoaContextWithOIDC,
+  Provider,
+} from 'oidc-provider';
+import type { KeyRing } from '../../core/key-ring.ts';
+import type { RingKey } from '../../core/ports.ts';
+import { scopedOf, useCoreTokens } from './access-tokens.ts';
+import { openAdapter } from './adapter.ts';
+import { validateParameters } from './authorization-request.ts';
+import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
+import { existingGrant } from './consent.ts';
+import type { GrantModule } from './grants/grant.ts';
+import { GRANTS } from './grants/index.ts';
+import { introspectionPolicy, revocationPolicy } from './introspection.ts';
+import type { Engine, PreparedRequest } from './parts.ts';
+
+export type OpenGrants = readonly { readonly type: string; readonly grant: GrantModule }[];
+
+class RingSigningKey extends ExternalSigningKey {
+  readonly #key: RingKey;
+  readonly #sign: Engine['sign'];
+
+  constructor(key: RingKey, sign: Engine['sign']) {
+    super();
+    this.#key = key;
+    this.#sign = sign;
+    Object.assign(this, { kid: key.keyId, alg: key.algorithm });
+  }
+
+  override keyObject(): KeyObject {
+    return createPublicKey(this.#key.privateKey);
+  }
+
+  override sign(data: Uint8Array): Promise<Uint8Array> {
+    return this.#sign(this.#key, data);
+  }
+}
+
+/** Active keys sign and come first; the others are there for tokens that they signed (`id_token_hint`). */
+function signingKeys(ring: KeyRing, sign: Engine['sign']): readonly ExternalSigningKey[] {
+  const rank = (key: RingKey) => Number(key.state !== 'active');
+  return ring.keys
+    .filter(({ state }) => state !== 'next')
+    .sort((a, b) => rank(a) - rank(b))
+    .map((key) => new RingSigningKey(key, sign));
+}
+
+export function buildProvider(
+  engine: Engine,
+  ring: KeyRing,
+  clients: readonly ClientMetadata[],
+  grants: OpenGrants,
+): Provider {
+  const provider = new Provider(engine.issuer.identifier, {
+    ...settings(engine),
+    clients: [...clients],
+    jwks: { keys: [...signingKeys(ring, engine.sign)] },
+  });
+  provider.proxy = true; // what the headers say was pinned to the issuer before
+  for (const { type, grant } of grants)
+    provider.registerGrantType(
+      type,
+      (ctx) => grant.handle(ctx, engine),
+      [...grant.parameters],
+      [...(grant.repeatable ?? [])],
+    );
+  compareHashes(provider);
+  useCoreTokens(provider, engine);
+  return provider;
+}
+
+function settings(engine: Engine): Configuration {
+  const { config, people, records, realm, clock, secret } = engine;
+  const adapterParts = { records, realm, now: () => clock.now(), secret };
+  return {
+    adapter: (model) => openAdapter(model, adapterParts),
+    scopes: [...allScopes(config)],
+    claims: people.claims,
+    cookies: cookies(engine),
+    clientAuthMethods: CLIENT_AUTH_METHODS,
+    clientDefaults: { id_token_signed_response_alg: 'RS256' },
+    clientBasedCORS: (_ctx, origin, client) =>
+      ((client.cors_origins as readonly string[] | undefined) ?? []).includes(origin),
+    extraClientMetadata: { properties: [...OWN_PROPERTIES, 'cors_origins'] },
+    extraParams: {
+      resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
+        validateParameters(ctx, client, engine),
+    } as never,
+    responseTypes: ['code'],
+    pkce: { required: () => true },
+    rotateRefreshToken: true,
+    issueRefreshToken: (_ctx, client, source) =>
+      client.grantTypeAllowed('refresh_token') && source.scopes.has('offline_access'),
+    expiresWithSession: () => false,
+    findAccount: people.findAccount,
+    loadExistingGrant: (ctx) => existingGrant(ctx, engine),
+    interactions: people.interactions,
+    renderError: people.renderError,
+    routes: routes(config.path),
+    features: features(engine),
+    ttl: ttl(engine),
+  };
+}
+
+const CLIENT_AUTH_METHODS = [
+  'client_secret_basic',
+  'client_secret_post',
+  'private_key_jwt',
+  'tls_client_auth',
+  'none',
+] as const as unknown as NonNullable<Configuration['clientAuthMethods']>;
+
+function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
+  const { protocol, pathname } = new URL(issuer.identifier);
+  const options = {
+    httpOnly: true,
+    sameSite: 'lax',
+    secure: protocol === 'https:',
+    signed: true,
+    path: pathname,
+  } as const;
+  return { keys: [Buffer.from(secret).toString('base64url')], long: options, short: options };
+}
+
+function routes(path: string): Configuration['routes'] {
+  return {
+    authorization: `${path}/authorize`,
+    token: `${path}/token`,
+    device_authorization: `${path}/deviceauthorization`,
+    introspection: `${path}/introspect`,
+    revocation: `${path}/revocation`,
+    userinfo: `${path}/userinfo`,
+    end_session: `${path}/endsession`,
+    registration: `${path}/register`,
+    pushed_authorization_request: `${path}/par`,
+    code_verification: '/device',
+    jwks: '/.well-known/openid-configuration/jwks',
+  };
+}
+
+function features(engine: Engine): NonNullable<Configuration['features']> {
+  const { people, config } = engine;
+  return {
+    devInteractions: { enabled: false },
+    clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true, charset: 'base-20', mask: '****-****', ...people.deviceFlow },
+    introspection: { enabled: true, allowedPolicy: introspectionPolicy(engine) },
+    revocation: { enabled: true, allowedPolicy: revocationPolicy },
+    userinfo: { enabled: true },
+    resourceIndicators: { enabled: false },
+    rpInitiatedLogout: { enabled: true, ...people.rpInitiatedLogout },
+    dPoP: { enabled: true },
+    externalSigningSupport: { enabled: true, ack: 'experimental-01' },
+    mTLS: {
+      enabled: true,
+      tlsClientAuth: true,
+      // Not a certificate: a client that was proven by attestation or by another issuer (request.ts).
+      getCertificate: (ctx) => (ctx.req as PreparedRequest).provenClient,
+      certificateAuthorized: () => true,
+      certificateSubjectMatches: (ctx, _property, expected) =>
+        expected === provenName((ctx.req as PreparedRequest).provenClient ?? ''),
+    },
+    registration: registration(config),
+  };
+}
+
+function registration({ registration: block }: Engine['config']) {
+  return block === undefined ? { enabled: false } : { enabled: true, initialAccessToken: true };
+}
+
+function ttl(engine: Engine): Configuration['ttl'] {
+  const { config } = engine;
+  const lifeOf = (isPerson: boolean) => (ctx: KoaContextWithOIDC, token: { readonly scope?: string | undefined }) =>
+    scopedOf(ctx, engine, token, isPerson).ttlSeconds;
+  return {
+    AccessToken: lifeOf(true) as never,
+    ClientCredentials: lifeOf(false) as never,
+    AuthorizationCode: 60,
+    DeviceCode: config.deviceCodeTtl,
+    RefreshToken: (_ctx, _token, client) =>
+      (client.refresh_token_ttl as number | undefined) ?? config.refreshTokenTtl,
+    IdToken: 600,
+    Grant: config.refreshTokenTtl,
+    Session: config.sessionTtl,
+    Interaction: 3600,
+  };
+}
+
+export async function openGrants(): Promise<OpenGrants> {
+  const opened = await Promise.all(
+    Object.values(GRANTS).map(async ({ type, open }) => ({ type, grant: (await open?.())?.grant })),
+  );
+  return opened.filter((entry): entry is OpenGrants[number] => entry.grant !== undefined);
+}

@@ -1,0 +1,118 @@
+/**
+ * What comes before the provider reads a request: the body, bounded and with one meaning, and clients
+ * that prove themselves in ways that the provider does not know.
+ */
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import { IssuerError } from '../../core/errors.ts';
+import type { Peer, Workload } from '../../core/ports.ts';
+import { readBody } from '../body.ts';
+import { disguise } from './access-tokens.ts';
+import type { Engine, PreparedRequest } from './parts.ts';
+
+export const BODY_MAX_BYTES = 56 * 1024;
+const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
+const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
+/** RFC 7523 section 2.2, and draft-ietf-oauth-spiffe-client-auth for an SPIFFE id as the subject. */
+const JWT_BEARER = `${ASSERTION}jwt-bearer`;
+const JWT_SPIFFE = `${ASSERTION}jwt-spiffe`;
+
+/** Throws `invalid_request` and `request_too_large`; a refused assertion throws what its attestor throws. */
+export async function prepare(
+  request: IncomingMessage,
+  engine: Engine,
+  peer: Peer | undefined,
+): Promise<PreparedRequest> {
+  pinHost(request, engine.issuer.identifier);
+  if (request.method !== 'POST') return request;
+  const bytes = await readBody(request, BODY_MAX_BYTES);
+  if (!FORM.test(request.headers['content-type'] ?? '')) return replay(request, bytes, {});
+  const form = new URLSearchParams(bytes.toString('utf8'));
+  const path = (request.url ?? '').split('?', 1)[0] ?? '';
+  const token = form.get('token');
+  if (token !== null && /\/(introspect|revocation)$/.test(path)) form.set('token', disguise(token));
+  const proven = await provenClient(form, engine, peer);
+  return replay(request, Buffer.from(form.toString()), proven);
+}
+
+type Proven = { readonly provenClient?: string; readonly workload?: Workload };
+
+async function provenClient(form: URLSearchParams, engine: Engine, peer: Peer | undefined): Promise<Proven> {
+  const assertions = form.getAll('client_assertion');
+  const [assertion] = assertions;
+  const isOthers =
+    assertion !== undefined &&
+    assertions.length === 1 &&
+    !form.has('client_secret') &&
+    (form.get('client_assertion_type') === JWT_SPIFFE ||
+      (form.get('client_assertion_type') === JWT_BEARER && isFederated(assertion, engine)));
+  if (isOthers) return federated(form, assertion, engine);
+  return peer === undefined ? {} : attested(form, engine, peer);
+}
+
+/** Its `iss` is not a client of ours: RFC 7523's own kind has the client's id there. */
+function isFederated(assertion: string, { config }: Engine): boolean {
+  if (!config.clients.some((client) => client.federated !== undefined)) return false;
+  try {
+    const payload = JSON.parse(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString());
+    return payload.iss !== payload.sub;
+  } catch {
+    return false;
+  }
+}
+
+async function federated(form: URLSearchParams, assertion: string, engine: Engine): Promise<Proven> {
+  const { identifier } = engine.issuer;
+  const audiences = [identifier, `${identifier}${engine.config.path}/token`];
+  const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences });
+  const client = engine.config.clients.find(
+    ({ federated: wanted }) =>
+      wanted !== undefined &&
+      wanted.issuer === workload.facts['jwt.issuer'] &&
+      wanted.subject === workload.facts['jwt.subject'],
+  );
+  form.delete('client_assertion');
+  form.delete('client_assertion_type');
+  if (client === undefined) throw new IssuerError('peer_unproven', 'no client is of this assertion');
+  return prove(form, client.id, workload);
+}
+
+/** The caller on the local socket: its selectors say which client it is. */
+async function attested(form: URLSearchParams, engine: Engine, peer: Peer): Promise<Proven> {
+  const workload = await engine.attest(peer);
+  const named = form.get('client_id');
+  const client = engine.config.clients.find(
+    ({ id, match }) =>
+      match !== undefined &&
+      (named === null || named === id) &&
+      match.every((selector) => workload.selectors.has(selector)),
+  );
+  return client === undefined ? { workload } : prove(form, client.id, workload);
+}
+
+function prove(form: URLSearchParams, id: string, workload: Workload): Proven {
+  if (form.get('client_id') === null) form.set('client_id', id);
+  return { provenClient: id, workload };
+}
+
+/** What the provider says of itself is made of the issuer, whatever the request says. */
+function pinHost(request: IncomingMessage, issuer: string): void {
+  const { host, protocol } = new URL(issuer);
+  for (const name of Object.keys(request.headers))
+    if (name === 'forwarded' || name.startsWith('x-forwarded-')) delete request.headers[name];
+  request.headers.host = host;
+  request.headers['x-forwarded-proto'] = protocol.slice(0, -1);
+}
+
+/** The request with its body before it, to be read once more. */
+function replay(request: IncomingMessage, bytes: Buffer, proven: Proven): PreparedRequest {
+  const again = Readable.from([bytes], { objectMode: false });
+  const { method, url, socket, httpVersion, httpVersionMajor, httpVersionMinor } = request;
+  const headers = { ...request.headers, 'content-length': String(bytes.length) };
+  delete headers['transfer-encoding'];
+  return Object.assign(again, {
+    ...{ method, url, socket, headers, httpVersion, httpVersionMajor, httpVersionMinor },
+    complete: true,
+    ...proven,
+  }) as unknown as PreparedRequest;
+}
