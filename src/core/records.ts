@@ -4,10 +4,11 @@ import type { EpochSeconds } from './ports.ts';
 /**
  * Where a record is: the realm (an issuer's name; records of two realms never meet), the model
  * (`RefreshToken`, `User` …) and the id. Bearer values are hashed before they become an id.
+ * Each of them, and each of the names below, is 1 to 512 bytes of UTF-8 without NUL.
  */
 export type RecordKey = { readonly realm: string; readonly model: string; readonly id: string };
 
-/** Plain data that survives JSON. */
+/** Plain data that survives JSON. Two are equal whose members are, in whatever order. */
 export type RecordPayload = Readonly<Record<string, unknown>>;
 
 export type RecordFields = {
@@ -16,7 +17,7 @@ export type RecordFields = {
   readonly expiresAt?: EpochSeconds | undefined;
   /** Everything of one grant, which ends together. */
   readonly family?: string | undefined;
-  /** Second names that it is found by, such as a hashed user code; each unique in its realm and model. */
+  /** Second names that it is found by, such as a hashed user code; each unique in its realm and model, until it expires. */
   readonly uid?: string | undefined;
   readonly userCode?: string | undefined;
 };
@@ -27,15 +28,23 @@ export type FoundRecord = RecordFields & {
 };
 
 /**
- * Every call is atomic, also against other processes. Each throws `temporarily_unavailable` on a
- * fault, after which the change was made wholly or not at all.
+ * Every call is atomic, also against other processes, and a change is durable once it resolves (but
+ * for `count` and `sweep`, whose loss in a power cut does no harm). Each throws
+ * `temporarily_unavailable` on a fault, after which the change was made wholly or not at all;
+ * `server_error` on corruption; `invalid_request` where a key or a name is none (see RecordKey).
  */
 export interface RecordStore {
-  /** Writes a record that is not there (nor expired); false where there is one, which stays as it is. */
+  /**
+   * Writes a record that is not there (or has expired); false where there is one, or one that has its
+   * second name: that stays as it is.
+   */
   insert(key: RecordKey, fields: RecordFields, now: EpochSeconds): Promise<boolean>;
-  /** Writes it anew or in the place of the old one, whose `consumedAt` stays. */
+  /**
+   * Writes it anew or in the place of the old one, whose `consumedAt` stays. Throws `conflict` where
+   * another record has its second name.
+   */
   upsert(key: RecordKey, fields: RecordFields): Promise<void>;
-  /** Replaces the payload alone where the stored one still equals `expected`; false where it does not. */
+  /** Replaces the payload alone where the stored one still equals `expected`; false where it does not or is not there. */
   replace(key: RecordKey, expected: RecordPayload, payload: RecordPayload): Promise<boolean>;
   find(key: RecordKey, now: EpochSeconds): Promise<FoundRecord | undefined>;
   findBy(
@@ -46,13 +55,13 @@ export interface RecordStore {
   ): Promise<FoundRecord | undefined>;
   /** True for exactly one caller; false where it was consumed before or is not there. */
   consume(key: RecordKey, now: EpochSeconds): Promise<boolean>;
-  /** True where it was there. */
+  /** True where it was there, expired or not. */
   remove(key: RecordKey): Promise<boolean>;
   /** Removes everything of the family in the realm; how many. */
   removeFamily(realm: string, family: string): Promise<number>;
-  /** Removes everything of the realm. */
+  /** Removes everything of the realm; how many. */
   removeRealm(realm: string): Promise<number>;
-  /** By id, those behind `after`; expired ones are left out. */
+  /** In the order of the ids' bytes, those behind `after`; expired ones are left out. */
   list(
     place: Omit<RecordKey, 'id'>,
     page: { readonly after?: string | undefined; readonly limit: number },
@@ -60,10 +69,11 @@ export interface RecordStore {
   ): Promise<readonly FoundRecord[]>;
   /**
    * Adds one to a counter and returns what it then is. A counter that is not there, or whose
-   * window has ended, begins at 1 with a window of so many seconds.
+   * window has ended, begins at 1 with a window of so many seconds. Counters have models of their
+   * own; `find` shows one as the payload `{ count }`.
    */
   count(key: RecordKey, windowSeconds: number, now: EpochSeconds): Promise<number>;
-  /** Removes at most `limit` records that expired before then; how many. */
+  /** Removes at most `limit` records that have expired by then, the oldest first; how many. */
   sweep(before: EpochSeconds, limit: number): Promise<number>;
   close(): Promise<void>;
 }

@@ -1,16 +1,24 @@
-/** The file store's directory: ours alone, and used by one process at a time. */
+/** The directory of a store on disk: ours alone, and (file.ts) used by one process at a time. */
 import { constants } from 'node:fs/promises';
 import { join } from 'node:path';
 import { IssuerError } from '../core/errors.ts';
 import { type Files, unlessAbsent } from './durable.ts';
 
-/** Makes the directory (mode 0700) where there is none; throws `server_error` unless it is safe to keep keys in. */
-export async function assertOwnDirectory(files: Files, path: string, uid: number): Promise<void> {
+/**
+ * Makes the directory (mode 0700) where there is none; throws `server_error` unless it is safe to keep
+ * keys in. `what` is kept there, for its words.
+ */
+export async function assertOwnDirectory(
+  files: Files,
+  path: string,
+  uid: number,
+  what = 'key store',
+): Promise<void> {
   if ((await unlessAbsent(files.lstat(path))) === undefined) {
     await files.mkdir(path, { recursive: true, mode: 0o700 });
   }
   const found = await files.lstat(path);
-  const refuse = (why: string) => new IssuerError('server_error', `key store ${path} ${why}`);
+  const refuse = (why: string) => new IssuerError('server_error', `${what} ${path} ${why}`);
   if (found.isSymbolicLink()) throw refuse('is a symbolic link: name the directory that it points to');
   if (!found.isDirectory()) throw refuse('is not a directory');
   if (found.uid !== uid) {
