@@ -11,6 +11,7 @@ import { configSchema } from '../src/config/schema.ts';
 import { ISSUER } from '../src/config/units.ts';
 import { doors } from '../src/doors/index.ts';
 import { stores } from '../src/stores/index.ts';
+import { recordStores } from '../src/stores/records.ts';
 
 /** Settings that the templates fill in by what else the chart knows. */
 export const FILLED_IN = {
@@ -140,7 +141,7 @@ function settingsOf(program: ReturnType<typeof configSchema>['entries']) {
 }
 
 export async function chartValues() {
-  const rooms = await loadEvery({ attestors, doors, stores });
+  const rooms = await loadEvery({ attestors, doors, stores, records: recordStores });
   const program = configSchema(rooms).entries;
   const attestor = entriesOf(rooms.attestors.kubernetes, FILLED_IN.attestor);
   const sidecar = entriesOf(rooms.doors.webhook, FILLED_IN.sidecar);

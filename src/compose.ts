@@ -4,20 +4,23 @@ import { type Names, openNames } from './attestors/names.ts';
 import { openAttestors } from './compose/attestors.ts';
 import { withAwsToken, writeAwsEnvironment } from './compose/aws.ts';
 import { ruleWarnings } from './compose/check.ts';
-import { openDoors } from './compose/doors.ts';
+import { doorDemands, openDoors } from './compose/doors.ts';
 import { type Keys, openKeys } from './compose/keys.ts';
 import { kubernetesConfig } from './compose/kubernetes.ts';
 import { type Listeners, openListeners } from './compose/listeners.ts';
 import { type Observers, openObservers } from './compose/observers.ts';
 import { policyOf } from './compose/policy.ts';
+import { openRecords } from './compose/records.ts';
 import { resolveTokenFiles } from './compose/token-files.ts';
 import type { LoadedConfig, LoadedSidecar } from './config.ts';
 import { IssuerError } from './core/errors.ts';
-import { createIssuer, type Issuer } from './core/issuer.ts';
+import { createIssuer } from './core/issuer.ts';
 import type { Policy } from './core/policy.ts';
 import type { Attestor, Clock } from './core/ports.ts';
+import type { RecordStore } from './core/records.ts';
 import type { Surface } from './doors/door.ts';
 import { open as openTokenFiles, type TokenFiles } from './doors/token-files.ts';
+import { effectiveUid } from './net/kernel.ts';
 import type { Log } from './observe/log.ts';
 import { signers } from './signers/index.ts';
 
@@ -57,7 +60,7 @@ type Parts = ServerParts & {
   readonly attestor: Attestor;
   readonly keys: Keys;
   readonly kubernetes: ReturnType<typeof kubernetesConfig>;
-  readonly issuer: Issuer;
+  readonly issuer: ReturnType<typeof createIssuer>;
   readonly effect: Effect;
 };
 
@@ -119,6 +122,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
     config,
     clock,
     policy: () => effect.coming,
+    demands: await doorDemands(config),
     credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
     kubernetes,
     warn: observers.warn,
@@ -150,6 +154,8 @@ async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> 
   let listeners: Listeners | undefined;
   const doors = await openDoors({
     ...parts,
+    clock,
+    records: recordsOf(parts, closers),
     loaded: effect.loaded,
     tokenFiles: () => effect.tokenFiles,
     caCertificate: (surface) => listeners?.caCertificate(surface),
@@ -167,6 +173,16 @@ async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> 
   return listeners;
 }
 
+/** Opened once, and closed after everything that uses it. */
+function recordsOf({ effect, observers }: Parts, closers: Closers): () => Promise<RecordStore> {
+  let opened: Promise<RecordStore> | undefined;
+  closers.push(async () => (await opened?.catch(() => undefined))?.close());
+  return () => {
+    opened ??= openRecords(effect.loaded.config, { uid: effectiveUid(), warn: observers.warn });
+    return opened;
+  };
+}
+
 /** Settings that only a restart can change. */
 const FIXED = [
   'issuer',
@@ -177,6 +193,7 @@ const FIXED = [
   'status',
   'admin',
   'keys',
+  'records',
   'attestors',
   'doors',
   'log',

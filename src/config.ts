@@ -139,7 +139,7 @@ export async function fullSchema(tables: PluginTables): Promise<ReturnType<typeo
   return configSchema(await loadEvery(tables));
 }
 
-const NO_PLUGINS = { attestors: {}, doors: {}, stores: {} };
+const NO_PLUGINS = { attestors: {}, doors: {}, stores: {}, records: {} };
 
 async function readText(file: string): Promise<string> {
   try {

@@ -7,6 +7,7 @@ import { attestors } from '../src/attestors/index.ts';
 import { describeConfig, effectiveSettings, loadConfig } from '../src/config.ts';
 import { doors } from '../src/doors/index.ts';
 import { stores } from '../src/stores/index.ts';
+import { recordStores } from '../src/stores/records.ts';
 import { load, loadedPlugins, MINIMAL, tables } from './config/tables.ts';
 
 const EXAMPLE = new URL('../mintmark.example.yaml', import.meta.url);
@@ -134,7 +135,7 @@ test('the effective configuration is a file that says the same', async () => {
 });
 
 test('the example is sound, and its effective configuration says the same', async () => {
-  const real = { attestors, doors, stores };
+  const real = { attestors, doors, stores, records: recordStores };
   const { config, warnings } = await loadConfig({
     text: await readFile(EXAMPLE, 'utf8'),
     env: {},

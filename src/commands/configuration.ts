@@ -7,12 +7,13 @@ import { openNames } from '../attestors/names.ts';
 import type { FindMore, LoadedConfig, LoadedSidecar } from '../config.ts';
 import { doors } from '../doors/index.ts';
 import { stores } from '../stores/index.ts';
+import { recordStores } from '../stores/records.ts';
 import { developmentSocket } from './ask.ts';
 import { CommandError, EXIT, type Invocation, type Option } from './command.ts';
 
 const LISTEN = '127.0.0.1:8787';
 const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|\[::1\]):\d+$/;
-const tables = { attestors, doors, stores };
+const tables = { attestors, doors, stores, records: recordStores };
 
 const findMore: FindMore = async (config, isHarmed) => {
   const { findMistakes } = await import('../compose/check.ts');

@@ -1,8 +1,9 @@
 /** The doors of each listener: those of the configuration, and those that are always there. */
 import type { IncomingMessage } from 'node:http';
 import type { LoadedConfig } from '../config.ts';
-import type { Issuer } from '../core/issuer.ts';
-import type { Peer } from '../core/ports.ts';
+import type { DecidedIssuer, Issuer } from '../core/issuer.ts';
+import type { Attestor, Clock, Peer } from '../core/ports.ts';
+import type { RecordStore } from '../core/records.ts';
 import { createFrame, type Door, type FrameParts, type Surface } from '../doors/door.ts';
 import { type DoorName, doors } from '../doors/index.ts';
 import type { TokenFiles } from '../doors/token-files.ts';
@@ -10,14 +11,20 @@ import type { InjectionSettings } from '../injection/settings.ts';
 import { peerOf as unixPeerOf } from '../net/connections.ts';
 import { peerOfPid } from '../net/peer.ts';
 import type { Log } from '../observe/log.ts';
+import { signWith } from '../signers/local.ts';
 import type { StoreContext } from '../stores/index.ts';
-import { cacheForSeconds, type Keys } from './keys.ts';
+import { cacheForSeconds, type Demands, type Keys } from './keys.ts';
 import type { Observers } from './observers.ts';
+import { sharedSecret } from './secret.ts';
 
 export type DoorsParts = {
   readonly loaded: LoadedConfig;
   readonly version: string;
-  readonly issuer: Issuer;
+  readonly issuer: Issuer & DecidedIssuer;
+  readonly attestor: Attestor;
+  readonly clock: Clock;
+  /** Opened by the first door that asks. */
+  readonly records: () => Promise<RecordStore>;
   readonly keys: Keys;
   readonly observers: Observers;
   readonly tokenFiles: () => TokenFiles;
@@ -36,7 +43,12 @@ export type OpenDoors = {
 
 export async function openDoors(parts: DoorsParts): Promise<OpenDoors> {
   const { config } = parts.loaded;
-  const configured = await configuredDoors({ ...parts, doors: config.doors, log: parts.observers.log });
+  const configured = await configuredDoors({
+    ...parts,
+    doors: config.doors,
+    log: parts.observers.log,
+    more: oauthContext(parts),
+  });
   const opened = [...configured, ...(await builtInDoors(parts))];
   const { version, observers } = parts;
   const frame = (surface: Surface) =>
@@ -76,10 +88,14 @@ export function peerOfSurface(surface: Surface): FrameParts['peerOf'] {
   return surface === 'workload' || surface === 'admin' ? unixPeer : nobody;
 }
 
-export type ConfiguredDoorsParts = Pick<DoorsParts, 'issuer' | 'kubernetes' | 'caCertificate' | 'version'> & {
-  readonly doors: Readonly<Record<string, unknown>>;
-  readonly log: Log;
-};
+export type ConfiguredDoorsParts = {
+  readonly issuer: Issuer;
+} & Pick<DoorsParts, 'kubernetes' | 'caCertificate' | 'version'> & {
+    readonly doors: Readonly<Record<string, unknown>>;
+    readonly log: Log;
+    /** What only an issuer with keys of its own has. */
+    readonly more?: object;
+  };
 
 /** What every door of the table may ask for. */
 type DoorContext = {
@@ -93,6 +109,8 @@ type DoorContext = {
   readonly inject: (pod: unknown, ca: string | undefined) => readonly unknown[];
 };
 
+type OpenDoor = (block: unknown, context: DoorContext) => Door | Promise<readonly Door[]>;
+
 export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<readonly Door[]> {
   const { issuer, kubernetes, log, caCertificate } = parts;
   const context: DoorContext = {
@@ -102,13 +120,13 @@ export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<read
     log,
     caCertificate: () => caCertificate('private'),
     inject: await injector(parts),
+    ...parts.more,
   };
-  return Promise.all(
-    Object.entries(parts.doors).map(async ([name, block]) => {
-      const { open } = await doors[name as DoorName]();
-      return (open as (block: unknown, context: DoorContext) => Door)(block, context);
-    }),
-  );
+  const opened = Object.entries(parts.doors).map(async ([name, block]) => {
+    const { open } = await doors[name as DoorName]();
+    return (open as OpenDoor)(block, context);
+  });
+  return (await Promise.all(opened)).flat();
 }
 
 async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {
@@ -149,4 +167,43 @@ async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {
     explain.openForSelf({ issuer, peerOf: unixPeer }),
     explain.openForAdmin({ issuer, openPeer: (pid) => peerOfPid(pid) }),
   ];
+}
+
+type Demanding = { readonly demands?: (block: unknown, issuer: string) => Demands };
+
+/** What the configured doors want of the keys, and add to what is published. */
+export async function doorDemands({ doors: blocks, issuer }: LoadedConfig['config']): Promise<Demands> {
+  const each = await Promise.all(
+    Object.entries(blocks).map(async ([name, block]) =>
+      ((await doors[name as DoorName]()) as Demanding).demands?.(block, issuer),
+    ),
+  );
+  const told = each.filter((demands) => demands !== undefined);
+  return {
+    metadata: Object.assign({}, ...told.map(({ metadata }) => metadata)),
+    longestTtlSeconds: Math.max(0, ...told.map(({ longestTtlSeconds }) => longestTtlSeconds)),
+    algorithms: told.flatMap(({ algorithms }) => algorithms),
+  };
+}
+
+/** See OAuthContext of doors/oauth.ts. */
+function oauthContext({ keys, attestor, clock, records, observers }: DoorsParts): object {
+  const { live } = keys;
+  return {
+    clock,
+    records,
+    kinds: attestor.kinds,
+    secret: (name: string) => sharedSecret(keys.store, name),
+    ring: () => live.current,
+    warn: observers.warn,
+    sign(key: Parameters<typeof signWith>[0], bytes: Uint8Array) {
+      live.assertFresh();
+      return signWith(key, bytes);
+    },
+    async attest(peer: Peer, wanted: ReadonlySet<string>) {
+      const workload = await attestor.attest(peer, wanted);
+      attestor.confirm(peer, workload);
+      return workload;
+    },
+  };
 }

@@ -28,6 +28,7 @@ export type KeysParts = {
   readonly clock: Clock;
   /** The policy in effect, or about to be. */
   readonly policy: () => Policy;
+  readonly demands: Demands;
   /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
   readonly credentialsDirectory: string | undefined;
   readonly kubernetes: StoreContext['kubernetes'];
@@ -35,6 +36,13 @@ export type KeysParts = {
   readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
   /** A ring took effect. */
   readonly onRing: (ring: KeyRing) => void;
+};
+
+/** What doors ask of the ring beside the policy, and what they add to the issuer's metadata. */
+export type Demands = {
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly longestTtlSeconds: number;
+  readonly algorithms: readonly Algorithm[];
 };
 
 export type Keys = {
@@ -60,12 +68,12 @@ const TICK_MAX_SECONDS = 30;
 const SHARED_TICK_SECONDS = 5;
 
 export async function openKeys(parts: KeysParts): Promise<Keys> {
-  const { config, clock, policy, onFault, onRing } = parts;
+  const { config, clock, policy, demands, onFault, onRing } = parts;
   const store = await openStore(parts);
-  const settings = () => ringSettings(config, policy());
+  const settings = () => ringSettings(config, policy(), demands);
   let documents: PublicDocuments | undefined;
   const onChange = (ring: KeyRing) => {
-    documents = buildDocuments(config.issuer, ring);
+    documents = buildDocuments(config.issuer, ring, demands.metadata);
     onRing(ring);
   };
   const ringParts = {
@@ -148,13 +156,13 @@ function kekSource({ store, encryption }: Config['keys'], directory: string | un
   );
 }
 
-function ringSettings(config: Config, policy: Policy): RingSettings {
+function ringSettings(config: Config, policy: Policy, demands: Demands): RingSettings {
   const { rotateEverySeconds, publishAtLeastSeconds } = config.keys;
   return {
-    algorithms: [...new Set<Algorithm>(['RS256', ...policy.algorithms])],
+    algorithms: [...new Set<Algorithm>(['RS256', ...policy.algorithms, ...demands.algorithms])],
     rotateEverySeconds,
     publishAtLeastSeconds,
-    longestTtlSeconds: policy.longestTtlSeconds,
+    longestTtlSeconds: Math.max(policy.longestTtlSeconds, demands.longestTtlSeconds),
     keepSeconds: cacheForSeconds(config) + (config.keys.store.name === 'memory' ? 0 : STALE_AFTER_SECONDS),
   };
 }

@@ -6,13 +6,24 @@ import { formatDuration, formatListen, formatMode, type ListenAddress } from './
 
 /** Shape: what a file may hold, with every default spelled out. */
 export function effectiveSettings(config: Config): Readonly<Record<string, unknown>> {
-  const { development: _, status, keys, public: listener, attestors, doors, rules, ...rest } = config;
+  const {
+    development: _,
+    status,
+    keys,
+    records,
+    public: listener,
+    attestors,
+    doors,
+    rules,
+    ...rest
+  } = config;
   const settings: Record<string, unknown> = {
     ...writtenMap(rest),
     public: listener && { ...writtenMap(listener), tls: writtenTls(listener.tls) },
     private: config.private && { ...writtenMap(config.private), tls: writtenTls(config.private.tls) },
     status: status === undefined ? 'off' : writtenMap(status),
     keys: { ...writtenMap(keys), store: { [keys.store.name]: keys.store.block } },
+    records: records && { [records.name]: records.block },
     attestors,
     doors,
     rules: rules.map(({ claims, ...rule }) => ({ ...writtenMap(rule), claims })),
@@ -20,7 +31,7 @@ export function effectiveSettings(config: Config): Readonly<Record<string, unkno
   return Object.fromEntries(ORDER.map((key) => [key, settings[key]]));
 }
 
-const ORDER = Object.keys(configSchema({ attestors: {}, doors: {}, stores: {} }).entries);
+const ORDER = Object.keys(configSchema({ attestors: {}, doors: {}, stores: {}, records: {} }).entries);
 
 export function describeConfig(config: Config, format: 'yaml' | 'json' = 'yaml'): string {
   return printed(effectiveSettings(config), format);

@@ -36,6 +36,20 @@ export function doorsSchema(plugins: PluginSchemas) {
 /** The store that is configured, and its block as the plug-in decoded it. */
 export type StoreChoice = { readonly name: string; readonly block: unknown };
 
+/** Where OAuth's records are kept; beside the keys where it is not said. */
+export function recordsSchema(plugins: PluginSchemas) {
+  const names = Object.keys(plugins);
+  return v.pipe(
+    blocks(plugins),
+    v.check((named) => Object.keys(named).length === 1, `must name exactly one of ${names.join(', ')}`),
+    v.description('Where grants, sessions and users of doors.oauth are kept; default: beside the keys.'),
+    v.transform((named): StoreChoice => {
+      const [[name, block] = ['', undefined]] = Object.entries(named);
+      return { name, block };
+    }),
+  );
+}
+
 function storeSchema(plugins: PluginSchemas) {
   const names = Object.keys(plugins);
   const one = v.pipe(

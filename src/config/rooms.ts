@@ -9,6 +9,7 @@ export type PluginTables = {
   readonly attestors: PluginTable;
   readonly doors: PluginTable;
   readonly stores: PluginTable;
+  readonly records: PluginTable;
 };
 
 type Loaded = { readonly rooms: Rooms; readonly problems: readonly Problem[] };
@@ -34,14 +35,15 @@ async function load(tables: PluginTables, isNamed: (at: Path) => boolean): Promi
     attestors: await loadRoom(tables.attestors, ['attestors']),
     doors: await loadRoom(tables.doors, ['doors']),
     stores: await loadRoom(tables.stores, ['keys', 'store']),
+    records: await loadRoom(tables.records, ['records']),
   };
   return { rooms, problems };
 }
 
 /** The schemas of what the tree names. */
 export function loadNamed(tables: PluginTables, tree: Readonly<Record<string, unknown>>): Promise<Loaded> {
-  const { attestors = DEFAULT_ATTESTORS, doors = DEFAULT_DOORS, keys } = tree;
-  const named = { attestors, doors, keys };
+  const { attestors = DEFAULT_ATTESTORS, doors = DEFAULT_DOORS, keys, records } = tree;
+  const named = { attestors, doors, keys, records };
   return load(tables, (at) => {
     let value: unknown = named;
     for (const key of at.slice(0, -1)) value = (value as Record<string, unknown> | null | undefined)?.[key];

@@ -11,7 +11,7 @@ import {
   socketSchema,
   statusSchema,
 } from './listeners.ts';
-import { attestorsSchema, doorsSchema, keysSchema, type PluginSchemas } from './plugins.ts';
+import { attestorsSchema, doorsSchema, keysSchema, type PluginSchemas, recordsSchema } from './plugins.ts';
 import { ruleSchema, tokenFileSchema } from './rules.ts';
 import { duration, notation, singleLine, withDefault } from './scalars.ts';
 import { assertIssuer, ISSUER } from './units.ts';
@@ -21,6 +21,7 @@ export type Rooms = {
   readonly attestors: PluginSchemas;
   readonly doors: PluginSchemas;
   readonly stores: PluginSchemas;
+  readonly records: PluginSchemas;
 };
 
 export const DEFAULT_ATTESTORS = { unix: {} };
@@ -74,6 +75,7 @@ export function configSchema(rooms: Rooms) {
     status: withDefault(statusSchema, { listen: '127.0.0.1:9464' }),
     admin: withDefault(adminSchema, {}),
     keys: keysSchema(rooms.stores),
+    records: v.optional(recordsSchema(rooms.records)),
     attestors: withDefault(attestorsSchema(rooms.attestors), DEFAULT_ATTESTORS),
     doors: withDefault(doorsSchema(rooms.doors), DEFAULT_DOORS),
     rules: withDefault(v.pipe(v.array(ruleSchema), v.description('Who may have which token.')), []),

@@ -41,9 +41,18 @@ export interface Issuer {
   explain(peer: Peer, request: TokenRequest): Promise<Explanation>;
 }
 
+/** Who a decided token is for. */
+export type Asked = {
+  readonly workload: Workload;
+  /** Checked again before the token is handed out. */
+  readonly peer?: Peer | undefined;
+  /** A `jti` that is known already. */
+  readonly tokenId?: string | undefined;
+};
+
 export interface DecidedIssuer {
   /** For whom the door's own register has decided: an OAuth client, a person who signed in. */
-  issueDecided(door: string, workload: Workload, decision: Allowed, tokenId?: string): Promise<IssuedToken>;
+  issueDecided(door: string, asked: Asked, decision: Allowed): Promise<IssuedToken>;
 }
 
 export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
@@ -82,8 +91,8 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
       const decision = assertAllowed(policy().decide(workload, request), workload);
       return mint(door, undefined, workload, decision, clock.elapsed());
     },
-    issueDecided(door, workload, decision, tokenId) {
-      return mint(door, undefined, workload, decision, clock.elapsed(), tokenId);
+    issueDecided(door, { peer, workload, tokenId }, decision) {
+      return mint(door, peer, workload, decision, clock.elapsed(), tokenId);
     },
     async explain(peer, request) {
       const rules = policy();

@@ -10,11 +10,13 @@ import type { Peer, Recorder } from '../core/ports.ts';
 
 /** The listener that a door's routes hang on. */
 export type Surface = 'workload' | 'public' | 'private' | 'status' | 'admin';
-export type Method = 'GET' | 'POST';
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE' | 'OPTIONS';
 
 export type Route = {
   readonly method: Method;
   readonly path: string;
+  /** It takes the paths one segment below its own too. */
+  readonly isPrefix?: boolean | undefined;
   /** The operation in OpenAPI 3.1's words, served at /openapi.json. */
   readonly operation: Readonly<Record<string, unknown>>;
   handle(context: Context): void | Promise<void>;
@@ -70,7 +72,7 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
   const isLocal = parts.surface === 'workload' || parts.surface === 'admin';
   const app = new Koa();
   app.use(async (context) => {
-    const methods = routes.get(context.path);
+    const methods = routes.get(context.path) ?? belowPrefix(routes, context.path);
     const found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
     try {
       if (isLocal) assertDirect(context);
@@ -85,6 +87,9 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
   return app.callback();
 }
 
+/** /interaction/callback/NAME. */
+const PREFIX_DEPTH = 3;
+
 type Found = { readonly door: Door; readonly route: Route };
 
 function routeTable(parts: FrameParts): ReadonlyMap<string, ReadonlyMap<string, Found>> {
@@ -97,6 +102,21 @@ function routeTable(parts: FrameParts): ReadonlyMap<string, ReadonlyMap<string, 
     }
   }
   return table;
+}
+
+function belowPrefix(
+  routes: ReturnType<typeof routeTable>,
+  path: string,
+): ReadonlyMap<string, Found> | undefined {
+  let above = path;
+  for (let depth = 0; depth < PREFIX_DEPTH; depth++) {
+    above = above.slice(0, above.lastIndexOf('/'));
+    const methods = routes.get(above);
+    if (methods === undefined) continue;
+    const found = [...methods].filter(([, { route }]) => route.isPrefix === true);
+    return found.length === 0 ? undefined : new Map(found);
+  }
+  return undefined;
 }
 
 /** Serves the OpenAPI document of the doors beside it. */

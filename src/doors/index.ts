@@ -3,6 +3,7 @@ export const doors = {
   fly: () => import('./fly.ts'),
   authority: () => import('./authority.ts'),
   webhook: () => import('./webhook.ts'),
+  oauth: () => import('./oauth.ts'),
 } as const;
 
 export type DoorName = keyof typeof doors;

@@ -8,12 +8,13 @@ import { findMistakes } from '../../src/compose/check.ts';
 import { ConfigError, describeConfig, type FindMore, loadConfig } from '../../src/config.ts';
 import { doors } from '../../src/doors/index.ts';
 import { stores } from '../../src/stores/index.ts';
+import { recordStores } from '../../src/stores/records.ts';
 import { isValid } from './json-schema.ts';
 
 const ROOT = new URL('../../', import.meta.url);
 const EXAMPLE = await readFile(new URL('mintmark.example.yaml', ROOT), 'utf8');
 const SCHEMA = JSON.parse(await readFile(new URL('mintmark.schema.json', ROOT), 'utf8'));
-const tables = { attestors, doors, stores };
+const tables = { attestors, doors, stores, records: recordStores };
 const findMore: FindMore = async (config, isHarmed) => (await findMistakes(config, isHarmed)).problems;
 
 /** Loads, or says why not in lines that each name a place; a configuration that loads survives its description. */

@@ -8,8 +8,9 @@ import { findMistakes } from '../../src/compose/check.ts';
 import { ConfigError, type FindMore, loadConfig } from '../../src/config.ts';
 import { doors } from '../../src/doors/index.ts';
 import { stores } from '../../src/stores/index.ts';
+import { recordStores } from '../../src/stores/records.ts';
 
-const tables = { attestors, doors, stores };
+const tables = { attestors, doors, stores, records: recordStores };
 const findMore: FindMore = async (config, isHarmed) => (await findMistakes(config, isHarmed)).problems;
 
 async function mistakesOf(text: string, more: FindMore | undefined = findMore): Promise<readonly string[]> {

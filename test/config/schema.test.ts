@@ -8,6 +8,7 @@ import { attestors } from '../../src/attestors/index.ts';
 import { effectiveSettings, loadConfig } from '../../src/config.ts';
 import { doors } from '../../src/doors/index.ts';
 import { stores } from '../../src/stores/index.ts';
+import { recordStores } from '../../src/stores/records.ts';
 import { isValid } from './json-schema.ts';
 
 const ROOT = new URL('../../', import.meta.url);
@@ -21,7 +22,7 @@ test('mintmark.schema.json is what the program says', async () => {
 test('the example and its effective configuration are valid by the JSON Schema', async () => {
   assert.match(example, /^# yaml-language-server: \$schema=\.\/mintmark\.schema\.json\n/);
   assert.ok(isValid(schema, parse(example)));
-  const { config } = await loadConfig({ text: example, env: {}, tables: { attestors, doors, stores } });
+  const { config } = await loadConfig({ text: example, env: {}, tables: { attestors, doors, stores, records: recordStores } });
   assert.ok(isValid(schema, JSON.parse(JSON.stringify(effectiveSettings(config)))));
 });
 

@@ -26,6 +26,9 @@ export const tables = {
     memory: plugin('memory', v.strictObject({})),
     file: plugin('file', v.union([v.string(), v.strictObject({ path: v.string() })])),
   },
+  records: {
+    sqlite: plugin('sqlite', v.string()),
+  },
 };
 
 export const MINIMAL = `issuer: https://id.example.com

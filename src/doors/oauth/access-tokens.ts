@@ -117,11 +117,11 @@ function issueByCore({ prototype }: TokenClass, engine: Engine, isPerson: boolea
     this.scope = scoped.scopes.join(' ') || undefined;
     const { payload } = (await stored.call(this)) as { payload: { readonly exp: number } };
     const claims = await claimsFor(ctx, engine, this, scoped.scopes);
-    const { workload = NO_WORKLOAD } = ctx.req as PreparedRequest;
+    const { workload = NO_WORKLOAD, peer } = ctx.req as PreparedRequest;
     const issued = await inOAuthWords(() =>
       engine.issuer.issueDecided(
         'oauth',
-        workload,
+        { workload, peer, tokenId: this.jti },
         {
           allowed: true,
           rule: `client ${this.clientId}`,
@@ -132,7 +132,6 @@ function issueByCore({ prototype }: TokenClass, engine: Engine, isPerson: boolea
           algorithm: scoped.algorithm,
           type: 'at+jwt',
         },
-        this.jti,
       ),
     );
     return isPerson ? { value: issued.token, payload } : { value: issued.token };

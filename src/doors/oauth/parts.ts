@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Provider } from 'oidc-provider';
 import type { DecidedIssuer, Issuer } from '../../core/issuer.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
-import type { Clock, Peer, RingKey, Workload } from '../../core/ports.ts';
+import type { Clock, Peer, RingKey, SelectorKind, Workload } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
 import type { People } from './people/contract.ts';
 import type { OAuthConfig } from './settings.ts';
@@ -13,7 +13,7 @@ export type EngineParts = {
   /** `identifier` is the issuer; rules decide on attested callers, the register of clients on the others. */
   readonly issuer: Issuer & DecidedIssuer;
   /** Proves a peer: a process, or an assertion of another issuer. Throws IssuerError. */
-  readonly attest: (peer: Peer) => Promise<Workload>;
+  readonly attest: (peer: Peer, wanted: ReadonlySet<SelectorKind>) => Promise<Workload>;
   readonly records: RecordStore;
   readonly clock: Clock;
   readonly ring: () => KeyRing;
@@ -36,7 +36,8 @@ export type Engine = EngineParts & {
 export type PreparedRequest = IncomingMessage & {
   /** The id of a client that was proven by attestation, or by another issuer's assertion. */
   provenClient?: string;
-  /** Who asks on the local socket, as attested. */
+  /** Who asks on the local socket, and what was attested of it. */
+  peer?: Peer;
   workload?: Workload;
 };
 

@@ -176,8 +176,9 @@ function registration({ registration: block }: Engine['config']) {
 
 function ttl(engine: Engine): Configuration['ttl'] {
   const { config } = engine;
-  const lifeOf = (isPerson: boolean) => (ctx: KoaContextWithOIDC, token: { readonly scope?: string | undefined }) =>
-    scopedOf(ctx, engine, token, isPerson).ttlSeconds;
+  const lifeOf =
+    (isPerson: boolean) => (ctx: KoaContextWithOIDC, token: { readonly scope?: string | undefined }) =>
+      scopedOf(ctx, engine, token, isPerson).ttlSeconds;
   return {
     AccessToken: lifeOf(true) as never,
     ClientCredentials: lifeOf(false) as never,

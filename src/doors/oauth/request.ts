@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { IssuerError } from '../../core/errors.ts';
 import type { Peer, Workload } from '../../core/ports.ts';
+import { kindOf } from '../../core/selectors.ts';
 import { readBody } from '../body.ts';
 import { disguise } from './access-tokens.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
@@ -35,7 +36,9 @@ export async function prepare(
   return replay(request, Buffer.from(form.toString()), proven);
 }
 
-type Proven = { readonly provenClient?: string; readonly workload?: Workload };
+type Proven = Pick<PreparedRequest, 'provenClient' | 'peer' | 'workload'>;
+
+const NONE: ReadonlySet<string> = new Set();
 
 async function provenClient(form: URLSearchParams, engine: Engine, peer: Peer | undefined): Promise<Proven> {
   const assertions = form.getAll('client_assertion');
@@ -64,7 +67,7 @@ function isFederated(assertion: string, { config }: Engine): boolean {
 async function federated(form: URLSearchParams, assertion: string, engine: Engine): Promise<Proven> {
   const { identifier } = engine.issuer;
   const audiences = [identifier, `${identifier}${engine.config.path}/token`];
-  const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences });
+  const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NONE);
   const client = engine.config.clients.find(
     ({ federated: wanted }) =>
       wanted !== undefined &&
@@ -79,7 +82,8 @@ async function federated(form: URLSearchParams, assertion: string, engine: Engin
 
 /** The caller on the local socket: its selectors say which client it is. */
 async function attested(form: URLSearchParams, engine: Engine, peer: Peer): Promise<Proven> {
-  const workload = await engine.attest(peer);
+  const wanted = engine.config.clients.flatMap(({ match = [] }) => match.map(kindOf));
+  const workload = await engine.attest(peer, new Set(wanted));
   const named = form.get('client_id');
   const client = engine.config.clients.find(
     ({ id, match }) =>
@@ -87,7 +91,7 @@ async function attested(form: URLSearchParams, engine: Engine, peer: Peer): Prom
       (named === null || named === id) &&
       match.every((selector) => workload.selectors.has(selector)),
   );
-  return client === undefined ? { workload } : prove(form, client.id, workload);
+  return client === undefined ? { peer, workload } : { ...prove(form, client.id, workload), peer };
 }
 
 function prove(form: URLSearchParams, id: string, workload: Workload): Proven {

@@ -19,14 +19,20 @@ function flag(description: string, fallback: boolean) {
   return v.optional(v.pipe(v.boolean(), v.description(description)), fallback);
 }
 
+/** A time such as 1h, or whole seconds. */
 function life(description: string, example: string, maxSeconds: number) {
   return v.pipe(
-    text(DURATION, `must be a time such as ${example}`, description, example),
+    v.union([
+      v.pipe(v.number(), v.integer(), v.minValue(1)),
+      text(DURATION, `must be a time such as ${example}`, description, example),
+    ]),
     v.transform((given) => {
+      if (typeof given === 'number') return given;
       const [, count, unit] = DURATION.exec(given) ?? [];
       return Number(count) * UNITS[unit as keyof typeof UNITS];
     }),
     v.check((seconds) => seconds <= maxSeconds, `must be at most ${maxSeconds} seconds`),
+    v.description(description),
   );
 }
 

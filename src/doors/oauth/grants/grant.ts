@@ -101,5 +101,6 @@ function asOAuthError(error: IssuerError): Error {
     });
   if (error.code === 'server_error') return error;
   if (error.code === 'invalid_request') return new errors.InvalidRequest(reason);
-  return new errors.InvalidGrant(reason, error.detail);
+  // Why it was refused is for the caller too.
+  return Object.assign(new errors.InvalidGrant(error.detail), { error_description: reason });
 }

@@ -1,0 +1,28 @@
+/** The store of OAuth's records: the configured one, or one beside the keys. */
+import { join } from 'node:path';
+import type { Config } from '../config.ts';
+import { IssuerError } from '../core/errors.ts';
+import type { RecordStore } from '../core/records.ts';
+import { type RecordContext, type RecordStoreName, recordStores } from '../stores/records.ts';
+
+type OpenRecords = (block: unknown, context: RecordContext) => Promise<RecordStore>;
+
+export async function openRecords(config: Config, context: RecordContext): Promise<RecordStore> {
+  const { name, block } = config.records ?? besideKeys(config.keys.store);
+  const { open } = await recordStores[name as RecordStoreName]();
+  return (open as OpenRecords)(block, context);
+}
+
+/** Throws `server_error` where there is no room for them. */
+function besideKeys({ name, block }: Config['keys']['store']): {
+  readonly name: string;
+  readonly block: unknown;
+} {
+  if (name === 'memory') return { name: 'sqlite', block: ':memory:' };
+  if (name === 'postgres') return { name, block };
+  if (name === 'file') {
+    const directory = typeof block === 'string' ? block : (block as { readonly path: string }).path;
+    return { name: 'sqlite', block: join(directory, 'records.db') };
+  }
+  throw new IssuerError('server_error', `records must be set: ${name} keeps none`);
+}

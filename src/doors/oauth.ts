@@ -1,0 +1,107 @@
+/**
+ * OAuth 2.0 and OpenID Connect for clients made for IdentityServer: the endpoints on the public
+ * listener, and the token endpoint on the workloads' socket too, where an attested process needs no
+ * secret. oidc-provider and all that it needs are loaded with this door.
+ */
+import type { Context } from 'koa';
+import { IssuerError } from '../core/errors.ts';
+import type { Algorithm } from '../core/ports.ts';
+import { kindOf } from '../core/selectors.ts';
+import { type Door, type FrameParts, type Method, type Route, requirePeer } from './door.ts';
+import { openEngine } from './oauth/engine.ts';
+import { metadata } from './oauth/metadata.ts';
+import type { EngineParts } from './oauth/parts.ts';
+import type { OAuthConfig } from './oauth/settings.ts';
+
+export { config } from './oauth/settings.ts';
+
+export type OAuthContext = Omit<EngineParts, 'config' | 'records' | 'secret'> & {
+  readonly records: () => Promise<EngineParts['records']>;
+  readonly secret: (name: string) => Promise<Uint8Array>;
+  readonly peerOf: FrameParts['peerOf'];
+  /** The selector kinds that are proven here. */
+  readonly kinds: readonly string[];
+};
+
+/** What it asks of the key ring, and what it adds to the issuer's metadata. */
+export function demands(block: OAuthConfig, issuer: string) {
+  const { clients, resources, accessTokenTtl } = block;
+  const lives = [...clients.flatMap((client) => client.accessTokenTtl ?? []), accessTokenTtl];
+  const algorithms: readonly Algorithm[] = resources.flatMap(({ algorithm }) => algorithm ?? []);
+  return { metadata: metadata(block, issuer), longestTtlSeconds: Math.max(...lives), algorithms };
+}
+
+/** Throws `server_error` where a client cannot be. */
+export async function open(block: OAuthConfig, context: OAuthContext): Promise<readonly Door[]> {
+  assertClients(block, context);
+  const [records, secret] = await Promise.all([context.records(), context.secret('oauth-secret')]);
+  const { engine, handle, close } = await openEngine({ ...context, config: block, records, secret });
+  const pass = (peerOf?: FrameParts['peerOf']) => async (http: Context) => {
+    http.respond = false;
+    const peer = peerOf && requirePeer(peerOf, http);
+    try {
+      await handle(http.req, http.res, peer);
+    } catch (error) {
+      http.respond = true;
+      refuseClient(http, error);
+    }
+  };
+  const prefix = new URL(context.issuer.identifier).pathname.replace(/\/$/, '');
+  const shown = publicRoutes(block).map(([path, methods, isPrefix]) =>
+    methods.map((method) => route(method, `${prefix}${path}`, pass(), isPrefix)),
+  );
+  const tokens = route('POST', `${block.path}/token`, pass(context.peerOf));
+  return [
+    { name: 'oauth', surface: 'public', routes: shown.flat(), close },
+    { name: 'oauth', surface: 'workload', routes: [tokens] },
+    { name: 'oauth', surface: 'admin', routes: engine.people.adminRoutes },
+  ];
+}
+
+function publicRoutes({
+  path,
+  registration,
+}: OAuthConfig): readonly (readonly [string, readonly Method[], boolean?])[] {
+  const both: readonly Method[] = ['GET', 'POST'];
+  const open: readonly Method[] = ['POST', 'OPTIONS'];
+  return [
+    [`${path}/authorize`, both, true],
+    [`${path}/token`, open],
+    [`${path}/deviceauthorization`, open],
+    [`${path}/introspect`, open],
+    [`${path}/revocation`, open],
+    [`${path}/userinfo`, [...both, 'OPTIONS']],
+    [`${path}/endsession`, both, true],
+    [`${path}/par`, open],
+    ['/device', both, true],
+    ['/interaction', both, true],
+    ...(registration === undefined
+      ? []
+      : [[`${path}/register`, ['POST', 'GET', 'PUT', 'DELETE'], true] as const]),
+  ];
+}
+
+function route(method: Method, path: string, handle: Route['handle'], isPrefix?: boolean): Route {
+  const responses = { 200: { description: 'As RFC 6749 and OpenID Connect Core 1.0 say' } };
+  return { method, path, isPrefix, handle, operation: { summary: `OAuth 2.0: ${path}`, responses } };
+}
+
+/** A client that could not prove itself is told so in OAuth's words (RFC 6749 section 5.2). */
+function refuseClient(http: Context, error: unknown): void {
+  const isClients =
+    error instanceof IssuerError && ['peer_unproven', 'peer_changed', 'access_denied'].includes(error.code);
+  if (!isClients) throw error;
+  http.status = 401;
+  http.set('Cache-Control', 'no-store');
+  http.body = { error: 'invalid_client', error_description: error.sentence, ...error.shown };
+}
+
+function assertClients({ clients }: OAuthConfig, { kinds }: OAuthContext): void {
+  for (const { id, match = [] } of clients)
+    for (const selector of match)
+      if (!kinds.includes(kindOf(selector)))
+        throw new IssuerError(
+          'server_error',
+          `doors.oauth: client ${id}: no attestor proves ${kindOf(selector)}`,
+        );
+}
