@@ -8,7 +8,6 @@ import { IssuerError } from '../core/errors.ts';
 import type { Algorithm } from '../core/ports.ts';
 import { kindOf } from '../core/selectors.ts';
 import { type Door, type FrameParts, type Method, type Route, requirePeer } from './door.ts';
-import { openEngine } from './oauth/engine.ts';
 import { metadata } from './oauth/metadata.ts';
 import type { EngineParts } from './oauth/parts.ts';
 import type { OAuthConfig } from './oauth/settings.ts';
@@ -34,7 +33,11 @@ export function demands(block: OAuthConfig, issuer: string) {
 /** Throws `server_error` where a client cannot be. */
 export async function open(block: OAuthConfig, context: OAuthContext): Promise<readonly Door[]> {
   assertClients(block, context);
-  const [records, secret] = await Promise.all([context.records(), context.secret('oauth-secret')]);
+  const [{ openEngine }, records, secret] = await Promise.all([
+    import('./oauth/engine.ts'),
+    context.records(),
+    context.secret('oauth-secret'),
+  ]);
   const { engine, handle, close } = await openEngine({ ...context, config: block, records, secret });
   const pass = (peerOf?: FrameParts['peerOf']) => async (http: Context) => {
     http.respond = false;

@@ -1,0 +1,251 @@
+/** What the token endpoint says to wrong requests: RFC 6749 section 5.2, RFC 7009, RFC 7662, RFC 8628, RFC 8707. */
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import { type Answer, API, basic, hashOf, MACHINE, ORDERS_API, post, SECRET, startOAuth } from './server.ts';
+
+const CLIENTS = [
+  MACHINE,
+  ORDERS_API,
+  {
+    id: 'device',
+    public: true,
+    grants: ['device_code', 'refresh_token'],
+    scopes: ['openid', 'offline_access', 'orders.read'],
+  },
+  { id: 'legacy', secrets: [hashOf('x')], grants: ['password'], scopes: ['orders.read'] },
+];
+
+const MACHINES = basic(MACHINE.id, SECRET);
+const CC = 'grant_type=client_credentials';
+
+type Vector = {
+  readonly name: string;
+  readonly form: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly path?: string;
+  readonly status?: number;
+  readonly error: string;
+};
+
+const VECTORS: readonly Vector[] = [
+  {
+    name: 'an unknown grant',
+    form: 'grant_type=nonsense',
+    headers: MACHINES,
+    error: 'unsupported_grant_type',
+  },
+  { name: 'implicit', form: 'grant_type=implicit', headers: MACHINES, error: 'unsupported_grant_type' },
+  { name: 'no grant', form: 'scope=orders.read', headers: MACHINES, error: 'invalid_request' },
+  { name: 'a repeated grant', form: `${CC}&${CC}`, headers: MACHINES, error: 'invalid_request' },
+  {
+    name: 'a repeated scope',
+    form: `${CC}&scope=orders.read&scope=billing.read`,
+    headers: MACHINES,
+    error: 'invalid_request',
+  },
+  {
+    name: 'JSON',
+    form: '{"grant_type":"client_credentials"}',
+    headers: { ...MACHINES, 'Content-Type': 'application/json' },
+    error: 'invalid_request',
+  },
+  {
+    name: 'a grant that the client may not use',
+    form: 'grant_type=password&username=a&password=b',
+    headers: MACHINES,
+    error: 'unauthorized_client',
+  },
+  {
+    name: 'a scope that the client may not have',
+    form: `${CC}&scope=orders.write`,
+    headers: MACHINES,
+    error: 'invalid_scope',
+  },
+  {
+    name: 'a scope that nobody knows',
+    form: `${CC}&scope=orders.read%20nonsense`,
+    headers: MACHINES,
+    error: 'invalid_scope',
+  },
+  {
+    name: 'an identity scope for a machine',
+    form: `${CC}&scope=openid`,
+    headers: MACHINES,
+    error: 'invalid_scope',
+  },
+  { name: 'a scope with a quote', form: `${CC}&scope=%22`, headers: MACHINES, error: 'invalid_scope' },
+  {
+    name: 'an unknown resource',
+    form: `${CC}&resource=https://other.example.com`,
+    headers: MACHINES,
+    error: 'invalid_target',
+  },
+  {
+    name: 'a resource that none of the scopes is of',
+    form: `${CC}&scope=billing.read&resource=${API}`,
+    headers: MACHINES,
+    error: 'invalid_target',
+  },
+  { name: 'no client', form: CC, error: 'invalid_request' },
+  {
+    name: 'an unknown client, by Basic',
+    form: CC,
+    headers: basic('nobody', SECRET),
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'a wrong secret, by Basic',
+    form: CC,
+    headers: basic(MACHINE.id, 'wrong'),
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'the stored hash as the secret',
+    form: CC,
+    headers: basic(MACHINE.id, hashOf(SECRET)),
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'a wrong secret in the body',
+    form: `${CC}&client_id=orders-api&client_secret=wrong`,
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'Basic and a secret in the body',
+    form: `${CC}&client_id=orders-api&client_secret=orders`,
+    headers: basic('orders-api', 'orders'),
+    error: 'invalid_request',
+  },
+  {
+    name: 'Basic and another client_id',
+    form: `${CC}&client_id=legacy`,
+    headers: MACHINES,
+    error: 'invalid_request',
+  },
+  {
+    name: 'Basic that is no base64',
+    form: CC,
+    headers: { Authorization: 'Basic %%%' },
+    error: 'invalid_request',
+  },
+  {
+    name: 'a secret for a public client',
+    form: 'grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=device&client_secret=x&device_code=y',
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'an unknown code',
+    form: 'grant_type=authorization_code&code=x&redirect_uri=https://a.example',
+    headers: MACHINES,
+    error: 'unauthorized_client',
+  },
+  {
+    name: 'an unknown refresh token',
+    form: 'grant_type=refresh_token&refresh_token=x&client_id=device',
+    error: 'invalid_grant',
+  },
+  { name: 'no refresh token', form: 'grant_type=refresh_token&client_id=device', error: 'invalid_request' },
+  {
+    name: 'an unknown device code',
+    form: 'grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=device&device_code=x',
+    error: 'invalid_grant',
+  },
+  {
+    name: 'a stand-in for a stored id',
+    form: 'grant_type=refresh_token&refresh_token=~x.y&client_id=device',
+    error: 'invalid_grant',
+  },
+  {
+    name: 'a device that asks for too much',
+    path: '/connect/deviceauthorization',
+    form: 'client_id=device&scope=billing.read',
+    error: 'invalid_scope',
+  },
+  {
+    name: 'a device flow of another client',
+    path: '/connect/deviceauthorization',
+    form: '',
+    headers: MACHINES,
+    error: 'unauthorized_client',
+  },
+  {
+    name: 'introspection without a token',
+    path: '/connect/introspect',
+    form: '',
+    headers: MACHINES,
+    error: 'invalid_request',
+  },
+  { name: 'introspection by nobody', path: '/connect/introspect', form: 'token=x', error: 'invalid_request' },
+  {
+    name: 'revocation with a wrong secret',
+    path: '/connect/revocation',
+    form: 'token=x',
+    headers: basic(MACHINE.id, 'x'),
+    status: 401,
+    error: 'invalid_client',
+  },
+];
+
+suite('wrong requests', () => {
+  let server: Awaited<ReturnType<typeof startOAuth>>;
+  before(async () => {
+    server = await startOAuth({ after }, { clients: CLIENTS });
+  });
+
+  for (const { name, form, headers, path = '/connect/token', status = 400, error } of VECTORS)
+    test(`${name}: ${error}`, async () => {
+      const answer = await post(`${server.issuer}${path}`, form, headers);
+      assert.equal(answer.body.error, error, JSON.stringify(answer.body));
+      assert.equal(answer.status, status);
+      assert.equal(typeof answer.body.error_description, 'string');
+      assert.match(answer.headers.get('content-type') ?? '', /^application\/json/);
+      if (path === '/connect/token') assertKeptNowhere(answer);
+      const isBasic = headers?.Authorization !== undefined;
+      if (status === 401) assert.equal(answer.headers.has('www-authenticate'), isBasic);
+    });
+
+  test('an unknown client and a wrong secret are told alike', async () => {
+    const unknown = await post(server.token, CC, basic('nobody', SECRET));
+    const wrong = await post(server.token, CC, basic(MACHINE.id, 'wrong'));
+    assert.deepEqual(unknown.body, wrong.body);
+  });
+
+  test('a body that is too large is refused, and the connection is closed', async () => {
+    const answer = await post(server.token, `${CC}&x=${'a'.repeat(70_000)}`, MACHINES);
+    assert.equal(answer.status, 413);
+  });
+
+  test('a browser, an Accept for HTML and a method that is not taken', async () => {
+    const html = await post(server.token, CC, { ...basic(MACHINE.id, 'x'), Accept: 'text/html' });
+    assert.equal(html.body.error, 'invalid_client', 'Java asks for HTML first');
+    const get = await fetch(`${server.token}?${CC}`);
+    assert.equal(get.status, 405);
+    assert.match(get.headers.get('allow') ?? '', /POST/);
+    const preflight = await fetch(server.token, {
+      method: 'OPTIONS',
+      headers: { Origin: 'https://evil.example', 'Access-Control-Request-Method': 'POST' },
+    });
+    assert.equal(preflight.headers.has('access-control-allow-credentials'), false);
+  });
+
+  test('no scope is every scope that the client may have', async () => {
+    const answer = await post(server.token, `${CC}&scope=`, MACHINES);
+    assert.equal(answer.body.scope, 'orders.read billing.read');
+  });
+
+  test('no secret is in the log', async () => {
+    await post(server.token, CC, MACHINES);
+    const output = server.output();
+    for (const secret of [SECRET, encodeURIComponent(SECRET), hashOf(SECRET), 'eyJ'])
+      assert.equal(output.includes(secret), false, secret);
+  });
+});
+
+function assertKeptNowhere({ headers }: Answer): void {
+  assert.match(headers.get('cache-control') ?? '', /no-store/);
+}
