@@ -132,6 +132,8 @@ export type PasswordQuestion = {
   readonly address: string;
   /** `acr_values` as sent: `tenant:NAME` is kept; `idp:NAME` but `local` is refused. */
   readonly acrValues?: string | undefined;
+  /** Whoever asks: its `identity_providers` must have `local`, if there are any. */
+  readonly client?: OidcClient | undefined;
   /** The one-time code of a user who has to give one; without it such a user is refused. */
   readonly otp?: string | undefined;
 };

@@ -1,0 +1,123 @@
+/** Who a `sub` is, and how that person logged in: see contract.ts for how it reaches the tokens. */
+import { createHash, randomBytes } from 'node:crypto';
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { Clock, EpochSeconds } from '../../../core/ports.ts';
+import type { RecordStore } from '../../../core/records.ts';
+import type { UserClaims } from './claims.ts';
+import { LOCAL_IDP, type Login, type LoginSource, type Person } from './contract.ts';
+import type { Users } from './users.ts';
+
+/** The tenant of a login is remembered for as long: no refresh token should live longer. */
+const LOGIN_KEPT_SECONDS = 180 * 24 * 3600;
+
+export type UpstreamPerson = {
+  readonly idp: string;
+  readonly issuer: string;
+  readonly subject: string;
+  readonly claims: UserClaims;
+};
+
+export type Accounts = {
+  find(context: KoaContextWithOIDC, sub: string, token?: unknown): Promise<Person | undefined>;
+  claimsOf(sub: string): Promise<UserClaims | undefined>;
+  /** Keeps what the upstream said last of a person; returns the person's sub here. */
+  keepUpstream(person: UpstreamPerson): Promise<string>;
+  rememberLogin(context: KoaContextWithOIDC): Promise<void>;
+  keepTenant(source: LoginSource, tenant: string): Promise<void>;
+  loginOf(source: LoginSource): Promise<Login>;
+};
+
+export type AccountsParts = {
+  readonly records: RecordStore;
+  readonly realm: string;
+  readonly clock: Clock;
+  readonly users: Users;
+};
+
+export function createAccounts(parts: AccountsParts): Accounts {
+  const { records, realm, clock, users } = parts;
+  const upstream = async (sub: string) =>
+    (await records.find({ realm, model: 'Account', id: sub }, clock.now()))?.payload as
+      | UpstreamPerson
+      | undefined;
+  async function whoIs(sub: string): Promise<Known | undefined> {
+    const user = await users.findBySub(sub);
+    if (user === undefined) return upstream(sub);
+    const { username, claims, signedOutBefore } = user;
+    return { idp: LOCAL_IDP, claims: { preferred_username: username, ...claims }, signedOutBefore };
+  }
+  async function keepTenant(source: LoginSource, tenant: string): Promise<void> {
+    const expiresAt = clock.now() + LOGIN_KEPT_SECONDS;
+    await records.upsert({ realm, model: 'Login', id: loginId(source) }, { payload: { tenant }, expiresAt });
+  }
+  return {
+    keepTenant,
+    claimsOf: async (sub) => (await whoIs(sub))?.claims,
+    async find(context, sub, token) {
+      const found = await whoIs(sub);
+      const since = loggedInAt(context, token);
+      const isOver = since !== undefined && since < (found?.signedOutBefore ?? 0);
+      if (found === undefined || isOver) return undefined;
+      return { accountId: sub, idp: found.idp, claims: () => ({ ...found.claims, sub }) };
+    },
+    async keepUpstream(person) {
+      const sub = subjectOf(person);
+      await records.upsert({ realm, model: 'Account', id: sub }, { payload: person });
+      return sub;
+    },
+    async rememberLogin({ oidc }) {
+      const login = oidc.result?.login as { readonly tenant?: unknown } | undefined;
+      const { session } = oidc;
+      if (session === undefined || typeof login?.tenant !== 'string') return;
+      await keepTenant(sessionSource(session), login.tenant);
+    },
+    async loginOf(source) {
+      const idp = (await upstream(source.accountId ?? ''))?.idp ?? LOCAL_IDP;
+      const found = await records.find({ realm, model: 'Login', id: loginId(source) }, clock.now());
+      const tenant = found?.payload.tenant as string | undefined;
+      return { idp, tenant, amr: source.amr ?? [], acr: source.acr };
+    },
+  };
+}
+
+type Known = {
+  readonly idp: string;
+  readonly claims: UserClaims;
+  readonly signedOutBefore?: EpochSeconds | undefined;
+};
+
+type Session = {
+  readonly accountId?: string | undefined;
+  readonly uid: string;
+  readonly amr?: readonly string[] | undefined;
+  readonly acr?: string | undefined;
+  authTime(): EpochSeconds | undefined;
+};
+
+export function sessionSource(session: Session): LoginSource {
+  const { accountId, uid, amr, acr } = session;
+  return { accountId, sessionUid: uid, authTime: session.authTime(), amr, acr };
+}
+
+/** The same person of the same upstream is always the same sub, which says nothing of either. */
+function subjectOf({ issuer, subject }: UpstreamPerson): string {
+  return createHash('sha256')
+    .update(JSON.stringify([issuer, subject]))
+    .digest('base64url');
+}
+
+export function newLoginUid(): string {
+  return randomBytes(16).toString('base64url');
+}
+
+function loginId({ sessionUid, accountId, authTime }: LoginSource): string {
+  return createHash('sha256')
+    .update(JSON.stringify([sessionUid, accountId, authTime]))
+    .digest('base64url');
+}
+
+/** When the login was that a token or the browser's session comes from. */
+function loggedInAt(context: KoaContextWithOIDC, token: unknown): EpochSeconds | undefined {
+  const { authTime, iat } = (token ?? {}) as { readonly authTime?: number; readonly iat?: number };
+  return authTime ?? iat ?? context.oidc?.session?.authTime();
+}
