@@ -1,6 +1,7 @@
 /** What the token endpoint says to wrong requests: RFC 6749 section 5.2, RFC 7009, RFC 7662, RFC 8628, RFC 8707. */
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { before, suite, test } from 'node:test';
+import { scopeOf } from '../system/suite.ts';
 import { type Answer, API, basic, hashOf, MACHINE, ORDERS_API, post, SECRET, startOAuth } from './server.ts';
 
 const CLIENTS = [
@@ -192,9 +193,10 @@ const VECTORS: readonly Vector[] = [
 ];
 
 suite('wrong requests', () => {
+  const scope = scopeOf();
   let server: Awaited<ReturnType<typeof startOAuth>>;
   before(async () => {
-    server = await startOAuth({ after }, { clients: CLIENTS });
+    server = await startOAuth(scope, { clients: CLIENTS });
   });
 
   for (const { name, form, headers, path = '/connect/token', status = 400, error } of VECTORS)

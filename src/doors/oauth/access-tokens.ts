@@ -145,9 +145,13 @@ export function scopedOf(
   token: { readonly scope?: string | undefined },
   isPerson: boolean,
 ) {
-  const names = token.scope?.split(' ').filter((name) => name !== '');
-  const asked = isPerson || names?.length ? (names ?? []) : undefined;
-  const { resource, audience } = (ctx.oidc.body ?? {}) as Readonly<Record<string, string | string[]>>;
+  const sent = (ctx.oidc.body ?? {}) as Readonly<Record<string, string | string[] | undefined>>;
+  // What a client asks for itself is read as it was sent: the provider drops scopes that it does not know.
+  const names = String((isPerson ? token.scope : sent.scope) ?? '')
+    .split(' ')
+    .filter((name) => name !== '');
+  const asked = isPerson || names.length > 0 ? names : undefined;
+  const { resource, audience } = sent;
   const wanted = audienceOf({ oidc: { params: { resource, audience } } } as never);
   return scopedFor(ctx, engine, { scopes: asked, audience: wanted, isPerson });
 }

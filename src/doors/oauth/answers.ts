@@ -7,7 +7,7 @@ import type { Engine } from './parts.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
-const NOT_ALLOWED = 'requested grant type is not allowed for this client';
+const NOT_ALLOWED = / is not allowed for this client$/;
 
 export function shapeAnswers(engine: Engine) {
   return async (context: Context, next: Next): Promise<void> => {
@@ -19,7 +19,7 @@ export function shapeAnswers(engine: Engine) {
     if (route === 'introspection') completeIntrospection(ctx);
     if (route === 'device_authorization' && ctx.status === 200)
       ctx.body = { ...body, interval: engine.config.deviceInterval };
-    if (body?.error === 'invalid_request' && body.error_description === NOT_ALLOWED)
+    if (body?.error === 'invalid_request' && NOT_ALLOWED.test(String(body.error_description)))
       ctx.body = { ...body, error: 'unauthorized_client' };
     if (route === 'token' && body?.error === 'authorization_pending' && (await isTooSoon(ctx, engine)))
       ctx.body = {

@@ -13,6 +13,8 @@ import type { Engine, PreparedRequest } from './parts.ts';
 
 export const BODY_MAX_BYTES = 56 * 1024;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
+/** They answer JSON whatever a client says it takes: Java's asks for HTML first. */
+const JSON_ONLY = /\/(token|deviceauthorization|introspect|revocation|userinfo|par)$/;
 const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
 /** RFC 7523 section 2.2, and draft-ietf-oauth-spiffe-client-auth for an SPIFFE id as the subject. */
 const JWT_BEARER = `${ASSERTION}jwt-bearer`;
@@ -25,16 +27,19 @@ export async function prepare(
   peer: Peer | undefined,
 ): Promise<PreparedRequest> {
   pinHost(request, engine.issuer.identifier);
+  if (JSON_ONLY.test(pathOf(request))) request.headers.accept = 'application/json';
   if (request.method !== 'POST') return request;
   const bytes = await readBody(request, BODY_MAX_BYTES);
   if (!FORM.test(request.headers['content-type'] ?? '')) return replay(request, bytes, {});
   const form = new URLSearchParams(bytes.toString('utf8'));
-  const path = (request.url ?? '').split('?', 1)[0] ?? '';
   const token = form.get('token');
-  if (token !== null && /\/(introspect|revocation)$/.test(path)) form.set('token', disguise(token));
+  if (token !== null && /\/(introspect|revocation)$/.test(pathOf(request)))
+    form.set('token', disguise(token));
   const proven = await provenClient(form, engine, peer);
   return replay(request, Buffer.from(form.toString()), proven);
 }
+
+const pathOf = ({ url = '' }: IncomingMessage) => url.split('?', 1)[0] ?? '';
 
 type Proven = Pick<PreparedRequest, 'provenClient' | 'peer' | 'workload'>;
 
