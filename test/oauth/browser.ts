@@ -1,0 +1,98 @@
+/** A browser without a screen: cookies, redirects and forms, as a person without JavaScript has them. */
+import assert from 'node:assert/strict';
+
+export type Page = {
+  readonly url: string;
+  readonly status: number;
+  readonly html: string;
+  readonly headers: Headers;
+};
+
+export type Form = { readonly action: string; readonly fields: Readonly<Record<string, string>> };
+
+export type Browser = {
+  open(url: string): Promise<Page>;
+  /** Fills in the page's form whose action ends so. */
+  submit(page: Page, action: RegExp, fields?: Readonly<Record<string, string>>): Promise<Page>;
+  readonly cookies: Map<string, string>;
+};
+
+const REDIRECTS_MAX = 10;
+
+/** Where the application would be: the address is not opened, as nobody listens there. */
+export function openBrowser(application: string): Browser {
+  const cookies = new Map<string, string>();
+  async function load(url: string, body?: URLSearchParams): Promise<Page> {
+    let [at, form] = [url, body];
+    for (let step = 0; step < REDIRECTS_MAX; step++) {
+      const response = await fetch(at, {
+        method: form === undefined ? 'GET' : 'POST',
+        headers: {
+          Cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; '),
+          ...(form === undefined ? {} : { Origin: new URL(at).origin, 'Sec-Fetch-Site': 'same-origin' }),
+        },
+        redirect: 'manual',
+        ...(form === undefined ? {} : { body: form }),
+      });
+      keep(response.headers.getSetCookie());
+      const location = response.headers.get('location');
+      const html = await response.text();
+      if (location === null) return { url: at, status: response.status, html, headers: response.headers };
+      [at, form] = [new URL(location, at).href, undefined];
+      if (at.startsWith(application))
+        return { url: at, status: response.status, html: '', headers: response.headers };
+    }
+    assert.fail(`too many redirects, the last to ${at}`);
+  }
+  function keep(lines: readonly string[]): void {
+    for (const line of lines) {
+      const [pair = '', ...attributes] = line.split('; ');
+      const [name = '', value = ''] = pair.split(/=(.*)/s);
+      const isGone = value === '' || attributes.some((text) => /^expires=Thu, 01 Jan 1970/i.test(text));
+      if (isGone) cookies.delete(name);
+      else cookies.set(name, value);
+    }
+  }
+  return {
+    cookies,
+    open: (url) => load(url),
+    submit(page, action, fields = {}) {
+      const form = formsOf(page).find((one) => action.test(one.action));
+      assert.ok(form, `no form ${action} in ${page.status} ${page.url}: ${page.html}`);
+      return load(form.action, new URLSearchParams({ ...form.fields, ...fields }));
+    },
+  };
+}
+
+export function formsOf({ html, url }: Page): readonly Form[] {
+  return [...html.matchAll(/<form[^>]*action="([^"]*)"[^>]*>(.*?)<\/form>/gs)].map(
+    ([, action = '', inner = '']) => ({
+      action: new URL(unescapeHtml(action), url).href,
+      fields: Object.fromEntries(
+        [...inner.matchAll(/<input[^>]*>/g)].flatMap(([input]) => {
+          const name = attribute(input, 'name');
+          const isSent = name !== undefined && attribute(input, 'type') === 'hidden';
+          return isSent ? [[name, attribute(input, 'value') ?? '']] : [];
+        }),
+      ),
+    }),
+  );
+}
+
+function attribute(tag: string, name: string): string | undefined {
+  const found = new RegExp(`\\s${name}="([^"]*)"`).exec(tag)?.[1];
+  return found === undefined ? undefined : unescapeHtml(found);
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  amp: '&',
+  quot: '"',
+  lt: '<',
+  gt: '>',
+  '#39': "'",
+  '#x27': "'",
+};
+
+function unescapeHtml(text: string): string {
+  return text.replace(/&(amp|quot|lt|gt|#39|#x27);/g, (_, name: string) => ENTITIES[name] ?? '');
+}
