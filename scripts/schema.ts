@@ -7,6 +7,9 @@ import { recordStores } from '../src/stores/records.ts';
 import { generate } from './generated.ts';
 import { jsonSchemaOf } from './json-schema.ts';
 
-const { $schema, ...rest } = jsonSchemaOf(await fullSchema({ attestors, doors, stores, records: recordStores }), 'draft-2020-12');
+const { $schema, ...rest } = jsonSchemaOf(
+  await fullSchema({ attestors, doors, stores, records: recordStores }),
+  'draft-2020-12',
+);
 const schema = { $schema, title: 'Mintmark configuration', ...rest };
 await generate('mintmark.schema.json', `${JSON.stringify(schema, null, 2)}\n`);

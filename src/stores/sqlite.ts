@@ -24,7 +24,7 @@ import { openFile, type RecordFile, withFaultsNamed } from './sqlite-file.ts';
 
 const filePath = v.pipe(
   v.string(),
-  v.regex(/^(?:\/.*[^/]|:memory:)$/s, 'must be the absolute path of a file, or :memory:'),
+  v.regex(/^(?:\/[^\0]*[^/\0]|:memory:)$/, 'must be the absolute path of a file, or :memory:'),
   v.description(
     'File of the database, on a local disk, in a directory of our own that is made if it is not there; or :memory:, gone when the process ends',
   ),

@@ -22,7 +22,11 @@ test('mintmark.schema.json is what the program says', async () => {
 test('the example and its effective configuration are valid by the JSON Schema', async () => {
   assert.match(example, /^# yaml-language-server: \$schema=\.\/mintmark\.schema\.json\n/);
   assert.ok(isValid(schema, parse(example)));
-  const { config } = await loadConfig({ text: example, env: {}, tables: { attestors, doors, stores, records: recordStores } });
+  const { config } = await loadConfig({
+    text: example,
+    env: {},
+    tables: { attestors, doors, stores, records: recordStores },
+  });
   assert.ok(isValid(schema, JSON.parse(JSON.stringify(effectiveSettings(config)))));
 });
 
