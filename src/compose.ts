@@ -4,10 +4,11 @@ import { type Names, openNames } from './attestors/names.ts';
 import { openAttestors } from './compose/attestors.ts';
 import { withAwsToken, writeAwsEnvironment } from './compose/aws.ts';
 import { ruleWarnings } from './compose/check.ts';
-import { doorDemands, openDoors } from './compose/doors.ts';
+import { openDoors } from './compose/doors.ts';
 import { type Keys, openKeys } from './compose/keys.ts';
 import { kubernetesConfig } from './compose/kubernetes.ts';
 import { type Listeners, openListeners } from './compose/listeners.ts';
+import { doorDemands } from './compose/oauth.ts';
 import { type Observers, openObservers } from './compose/observers.ts';
 import { policyOf } from './compose/policy.ts';
 import { openRecords } from './compose/records.ts';
@@ -196,6 +197,7 @@ const FIXED = [
   'records',
   'attestors',
   'doors',
+  'issuers',
   'log',
 ] as const;
 

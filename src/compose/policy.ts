@@ -1,7 +1,7 @@
 /** The policy of a configuration: what its rules and token files may name depends on its attestors, its doors and the machine. */
 import type { Names } from '../attestors/names.ts';
 import type { Config, LoadedConfig } from '../config.ts';
-import { compilePolicy, type Policy } from '../core/policy.ts';
+import { compilePolicy, type Policy, type PolicyContext } from '../core/policy.ts';
 import type { Attestor, Facts } from '../core/ports.ts';
 import { type DoorName, doors } from '../doors/index.ts';
 import { idOf, resolveTokenFiles } from './token-files.ts';
@@ -28,11 +28,31 @@ export async function compile(
     Object.assign(constants, await doorConstants(name as DoorName, block));
   const { issuer, rules, socket } = config;
   const { kinds, claimedKinds = [] } = attestor;
-  const { policy, problems } = compilePolicy(rules, { issuer, constants, kinds, claimedKinds });
-  const all = [...problems, ...resolveTokenFiles({ config }, () => policy, names, 0).problems];
+  const context = { issuer, constants, kinds, claimedKinds };
+  const { policy, problems } = compilePolicy(rules, context);
+  const all = [
+    ...problems,
+    ...tenantProblems(config, context),
+    ...resolveTokenFiles({ config }, () => policy, names, 0).problems,
+  ];
   if (socket.group !== undefined && idOf(names.groups(), socket.group) === undefined)
     all.push({ path: 'socket.group', message: `there is no group ${socket.group}` });
   return { policy, problems: all };
+}
+
+/** The policy of a further issuer. */
+export function tenantPolicy(config: Config, name: string, context: Omit<PolicyContext, 'issuer'>) {
+  const { rules = [] } = config.issuers[name] ?? {};
+  return compilePolicy(rules, { ...context, issuer: `${config.issuer}/${name}` });
+}
+
+function tenantProblems(config: Config, context: PolicyContext) {
+  return Object.keys(config.issuers).flatMap((name) =>
+    tenantPolicy(config, name, context).problems.map((problem) => ({
+      ...problem,
+      path: `issuers.${name}.${problem.path}`,
+    })),
+  );
 }
 
 async function doorConstants(name: DoorName, block: unknown): Promise<Facts> {

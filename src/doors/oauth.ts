@@ -40,9 +40,9 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
   ]);
   const { engine, handle, close } = await openEngine({ ...context, config: block, records, secret });
   const pass = (peerOf?: FrameParts['peerOf']) => async (http: Context) => {
-    http.respond = false;
-    const peer = peerOf && requirePeer(peerOf, http);
     try {
+      const peer = peerOf && requirePeer(peerOf, http);
+      http.respond = false;
       await handle(http.req, http.res, peer);
     } catch (error) {
       http.respond = true;
@@ -53,7 +53,7 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
   const shown = publicRoutes(block).map(([path, methods, isPrefix]) =>
     methods.map((method) => route(method, `${prefix}${path}`, pass(), isPrefix)),
   );
-  const tokens = route('POST', `${block.path}/token`, pass(context.peerOf));
+  const tokens = route('POST', `${prefix}${block.path}/token`, pass(context.peerOf));
   return [
     { name: 'oauth', surface: 'public', routes: shown.flat(), close },
     { name: 'oauth', surface: 'workload', routes: [tokens] },

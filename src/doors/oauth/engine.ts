@@ -1,4 +1,5 @@
 /** The OAuth server of one issuer: an oidc-provider for the ring in effect, with ours before and behind it. */
+import { createHmac } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientMetadata, Provider } from 'oidc-provider';
 import type { KeyRing } from '../../core/key-ring.ts';
@@ -27,6 +28,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const engine: Engine = {
     ...parts,
     realm,
+    // What one issuer vouches for, no other does.
+    secret: createHmac('sha256', parts.secret).update(realm).digest(),
     provider: () => current(engine).provider,
     people: openPeople({
       provider: () => current(engine).provider,
@@ -48,7 +51,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     async handle(request, response, peer) {
       const prepared = await prepare(request, engine, peer);
       const { prefix } = current(engine);
-      prepared.url = (prepared.url ?? '/').slice(prefix.length) || '/';
+      const { url = '/' } = prepared;
+      Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
       await current(engine).callback(prepared, response);
     },
     async close() {
