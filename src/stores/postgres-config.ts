@@ -13,7 +13,7 @@ const path = (description: string) =>
 const url = v.pipe(
   v.string(),
   v.description(
-    'postgres://USER:PASSWORD@HOST:PORT/DATABASE. TLS with a verified certificate, unless the host is this machine or ?sslmode=disable is added. ?host=/run/postgresql for a UNIX socket.',
+    'postgres://USER:PASSWORD@HOST:PORT/DATABASE. TLS with a verified certificate, unless the host is this machine or ?sslmode=disable is added. A UNIX socket: postgres://USER@%2Frun%2Fpostgresql/DATABASE.',
   ),
   v.examples(['postgres://mintmark@db.internal/mintmark']),
   v.rawTransform<string, HiddenUrl>(({ dataset, addIssue, NEVER }) => {

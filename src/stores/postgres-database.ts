@@ -42,6 +42,8 @@ const IDLE_MS = 30_000;
 const LIFE_SECONDS = 1_800;
 const RETRY_SECONDS = 1;
 const ATTEMPTS = 5;
+/** What took longer than this is not tried again. */
+const REPEAT_MS = 1_000;
 const PAUSE_MS = 50;
 /** The type int8, which pg hands out as text: ours are all below 2^53. */
 const INT8 = 20;
@@ -139,6 +141,7 @@ class PooledDatabase implements Database {
     task: (client: PoolClient) => Promise<T>,
     mayRepeat: (error: unknown) => boolean,
   ): Promise<T> {
+    const begunAt = performance.now();
     for (let attempt = 1; ; attempt++) {
       this.assertOpen();
       let client: PoolClient | undefined;
@@ -150,7 +153,8 @@ class PooledDatabase implements Database {
       } catch (error) {
         client?.release(!isHarmless(error));
         const isAgain = client === undefined ? attempt === 1 : mayRepeat(error);
-        if (!isAgain || attempt >= ATTEMPTS) throw this.faultOf(error);
+        const isLate = performance.now() - begunAt > REPEAT_MS;
+        if (!isAgain || isLate || attempt >= ATTEMPTS) throw this.faultOf(error);
         await sleep(PAUSE_MS * (attempt + Math.random()));
       }
     }

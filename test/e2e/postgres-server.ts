@@ -14,6 +14,7 @@ import {
   openSync,
   readFileSync,
   rmSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,8 +36,7 @@ export function postgresMissing(): string | false {
 }
 
 export type PostgresServer = {
-  /** As the superuser. */
-  readonly url: string;
+  readonly port: number;
   /** A database of its own, as its owner, who is no superuser. */
   createDatabase(): Promise<string>;
   /** Runs SQL as the superuser. */
@@ -52,8 +52,8 @@ const PASSWORD = 'p%ss/w:rd@';
 export type PostgresOptions = {
   /** Lines of postgresql.conf. */
   readonly settings?: readonly string[];
-  /** Lines of pg_hba.conf before the one for the socket. */
-  readonly access?: readonly string[];
+  /** In PEM: it then listens on a port of the loopback too, where it takes passwords. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
 };
 
 /** postgres does not run as root: then it is the account that Debian's package makes. */
@@ -72,42 +72,45 @@ export async function startPostgres(scope: Scope, options: PostgresOptions = {})
     '--no-sync',
   ]);
   execFileSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], cwd: '/' });
+  const port = 20_000 + Math.floor(Math.random() * 12_000);
   appendFileSync(
     join(data, 'postgresql.conf'),
     [
-      "listen_addresses = ''",
+      `port = ${port}`,
+      `listen_addresses = '${options.tls === undefined ? '' : '127.0.0.1'}'`,
       `unix_socket_directories = '${directory}'`,
       'max_connections = 60',
       'shared_buffers = 16MB',
       // Tests end the server, not the machine.
       'fsync = off',
       ...(options.settings ?? []),
+      ...(options.tls === undefined ? [] : ['ssl = on', ...writeTls(data, options.tls)]),
       '',
     ].join('\n'),
   );
-  const hba = join(data, 'pg_hba.conf');
-  const rules = readFileSync(hba, 'utf8');
-  rmSync(hba);
-  appendFileSync(
-    hba,
-    [...(options.access ?? []), 'local all postgres trust', 'local all all scram-sha-256', '', rules].join(
-      '\n',
-    ),
-  );
-  if (process.getuid?.() === 0) chownSync(hba, idOf('-u'), idOf('-g'));
-  return run(scope, directory, data);
+  const access = `local all ${USER} trust\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n`;
+  writeFileSync(join(data, 'pg_hba.conf'), access);
+  return run(scope, directory, data, port);
 }
 
 const idOf = (flag: string): number => Number(execFileSync('id', [flag, USER], { encoding: 'utf8' }));
 
-async function run(scope: Scope, directory: string, data: string): Promise<PostgresServer> {
+/** The settings that name them. PostgreSQL wants the key to be its own. */
+function writeTls(data: string, tls: NonNullable<PostgresOptions['tls']>): readonly string[] {
+  for (const [name, text] of Object.entries({ 'server.crt': tls.certificate, 'server.key': tls.key })) {
+    writeFileSync(join(data, name), text, { mode: 0o600 });
+    if (process.getuid?.() === 0) chownSync(join(data, name), idOf('-u'), idOf('-g'));
+  }
+  return ["ssl_cert_file = 'server.crt'", "ssl_key_file = 'server.key'"];
+}
+
+async function run(scope: Scope, directory: string, data: string, port: number): Promise<PostgresServer> {
   let child: ChildProcess | undefined;
   const host = encodeURIComponent(directory);
-  const urlOf = (database: string) => `postgres://${USER}@${host}/${database}`;
   const log = join(directory, 'log');
 
   const sql = async (text: string, database = 'postgres') => {
-    const client = new pg.Client({ host: directory, user: USER, database, password: async () => '' });
+    const client = new pg.Client({ host: directory, port, user: USER, database, password: async () => '' });
     client.on('error', () => undefined);
     await client.connect();
     try {
@@ -131,7 +134,7 @@ async function run(scope: Scope, directory: string, data: string): Promise<Postg
     child = spawn(command, args, { stdio: ['ignore', out, out], cwd: '/' });
     await until(
       () =>
-        existsSync(join(directory, '.s.PGSQL.5432')) &&
+        existsSync(join(directory, `.s.PGSQL.${port}`)) &&
         sql('SELECT 1').then(
           () => true,
           () => false,
@@ -143,7 +146,7 @@ async function run(scope: Scope, directory: string, data: string): Promise<Postg
   await start();
   let databases = 0;
   return {
-    url: urlOf('postgres'),
+    port,
     sql,
     start,
     stop,
@@ -151,7 +154,7 @@ async function run(scope: Scope, directory: string, data: string): Promise<Postg
       const name = `db${++databases}`;
       await sql(`CREATE ROLE ${name} LOGIN PASSWORD '${PASSWORD}'`);
       await sql(`CREATE DATABASE ${name} OWNER ${name}`);
-      return `postgres://${name}:${encodeURIComponent(PASSWORD)}@${host}/${name}`;
+      return `postgres://${name}:${encodeURIComponent(PASSWORD)}@${host}:${port}/${name}`;
     },
   };
 }

@@ -1,8 +1,9 @@
 /** The stores in PostgreSQL, on a real one. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { before, suite, type TestContext, test } from 'node:test';
@@ -22,6 +23,20 @@ import { type PostgresServer, postgresMissing, startPostgres } from './postgres-
 const NOW = 1_800_000_000;
 const keyOf = (id: string) => ({ realm: 'acme', model: 'Code', id });
 const blockOf = (url: string, more = {}) => v.parse(config, { url, ...more });
+
+/** A CA and a certificate for 127.0.0.1, as files of PEM. */
+function makeCertificates(directory: string) {
+  const [ca, certificate, key] = ['ca.pem', 'server.pem', 'server.key'].map((name) => join(directory, name));
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe', cwd: directory });
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'];
+  openssl('req', '-x509', ...newKey, '-subj', '/CN=ca', '-keyout', 'ca.key', '-out', 'ca.pem');
+  openssl(
+    ...['req', '-x509', ...newKey, '-subj', '/CN=db', '-addext', 'subjectAltName=IP:127.0.0.1'],
+    ...['-addext', 'basicConstraints=critical,CA:FALSE', '-CA', 'ca.pem', '-CAkey', 'ca.key'],
+    ...['-keyout', 'server.key', '-out', 'server.pem'],
+  );
+  return { ca: ca ?? '', certificate: certificate ?? '', key: key ?? '' };
+}
 
 const skip = postgresMissing();
 suite('PostgreSQL', { skip }, () => {
@@ -159,6 +174,48 @@ suite('PostgreSQL', { skip }, () => {
       await server.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${name}'`);
       await store.upsert(keyOf('a'), { payload: {} });
     });
+  });
+
+  test('TLS is asked for wherever the server is elsewhere, and only its own certificate is taken', async (t) => {
+    const directory = await scratch(t);
+    const { ca, certificate, key } = makeCertificates(directory);
+    const other = makeCertificates(await scratch(t));
+    const cleaner: { step?: () => Promise<void> } = {};
+    const secure = await startPostgres(
+      { after: (step) => void Object.assign(cleaner, { step }) },
+      { tls: { certificate: await readFile(certificate, 'utf8'), key: await readFile(key, 'utf8') } },
+    );
+    t.after(() => cleaner.step?.());
+    const url = new URL(await secure.createDatabase());
+    const tcp = `postgres://${url.username}:${url.password}@127.0.0.1:${secure.port}${url.pathname}`;
+    const encrypted = async () =>
+      (
+        await secure.sql(
+          `SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = '${url.username}'`,
+        )
+      ).rows;
+    const store = await openRecords(blockOf(tcp, { tls: { ca } }));
+    assert.deepEqual(await encrypted(), [{ ssl: true }]);
+    await store.close();
+    await (await openRecords(blockOf(`${tcp}?sslmode=verify-full&sslrootcert=${ca}`))).close();
+    await (await openRecords(blockOf(tcp))).close();
+    for (const block of [{ tls: {} }, { tls: { ca: other.ca } }])
+      await assert.rejects(
+        openRecords(blockOf(tcp, block)),
+        refusal(
+          'temporarily_unavailable',
+          /self-signed certificate|verify the first certificate|certificate signature/,
+        ),
+      );
+    const named = tcp.replace('127.0.0.1', 'localhost');
+    await assert.rejects(
+      openRecords(blockOf(named, { tls: { ca } })),
+      refusal('temporarily_unavailable', /does not match certificate/),
+    );
+    await assert.rejects(
+      openRecords(blockOf(tcp, { tls: { ca: '/nowhere/ca.pem' } })),
+      refusal('server_error', /ENOENT.*\/nowhere\/ca\.pem/),
+    );
   });
 
   test('records go on after the server was restarted or has crashed, and none is consumed twice', async (t) => {
