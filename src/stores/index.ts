@@ -20,6 +20,7 @@ export const stores = {
   memory: () => import('./memory.ts'),
   file: () => import('./file.ts'),
   'kubernetes-secret': () => import('./kubernetes-secret.ts'),
+  postgres: () => import('./postgres.ts'),
 } as const;
 
 export type StoreName = keyof typeof stores;
