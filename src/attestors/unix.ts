@@ -46,7 +46,7 @@ export const kinds = [
 const EXECUTABLE_KINDS = ['unix:path', 'unix:sha256'] as const;
 
 /** It has something to remember of each connection. */
-export type UnixAttestor = Omit<Required<Attestor<UnixPeer>>, 'claimedKinds'>;
+export type UnixAttestor = Attestor<UnixPeer> & Required<Pick<Attestor<UnixPeer>, 'meet'>>;
 
 type KnownAccounts = { readonly users: Accounts; readonly groups: Accounts; readonly workload: Workload };
 
