@@ -53,7 +53,7 @@ type KnownAccounts = { readonly users: Accounts; readonly groups: Accounts; read
 /** Shape: Attestor of core/ports.ts. */
 export function open(
   block: v.InferOutput<typeof config>,
-  { clock }: Pick<AttestorContext, 'clock'>,
+  { clock }: { readonly clock: Pick<AttestorContext['clock'], 'elapsed'> },
 ): UnixAttestor {
   const elapsed = () => clock.elapsed();
   const { executableLimitMiB, hashTimeoutSeconds: timeoutSeconds } = block;
