@@ -15,7 +15,7 @@ export type FakeKey = {
   readonly privateKey: KeyObject;
   readonly publicKey: KeyObject;
   /** Without `kid` and `alg`. */
-  readonly jwk: object;
+  readonly jwk: Readonly<Record<string, unknown>>;
 };
 
 export function makeKey(alg: string, kid = `${alg}-1`): FakeKey {
@@ -24,7 +24,7 @@ export function makeKey(alg: string, kid = `${alg}-1`): FakeKey {
     : /^Ed/.test(alg)
       ? generateKeyPairSync('ed25519')
       : generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return { kid, alg, privateKey, publicKey, jwk: publicKey.export({ format: 'jwk' }) };
+  return { kid, alg, privateKey, publicKey, jwk: { ...publicKey.export({ format: 'jwk' }) } };
 }
 
 export const published = ({ jwk, kid, alg }: FakeKey) => ({ ...jwk, kid, alg, use: 'sig' });
