@@ -116,7 +116,7 @@ class RemoteKeys implements KeySource {
       const what =
         this.#copy === undefined ? 'its tokens are not taken' : 'the last ones stay in use for a day';
       if (!this.#isFailing)
-        warn(`the keys of issuer "${name}" cannot be fetched: ${(error as Error).message}; ${what}`);
+        warn(`the keys of issuer "${name}" cannot be fetched: ${reasonOf(error)}; ${what}`);
       this.#isFailing = true;
     }
   }
@@ -144,6 +144,12 @@ class RemoteKeys implements KeySource {
     this.#place = { url, until: elapsed() + freshForSeconds };
     return url;
   }
+}
+
+/** Of several addresses that fail each has an error, and all of them together only a code. */
+function reasonOf(error: unknown): string {
+  const { message, code } = error as NodeJS.ErrnoException;
+  return message === '' ? (code ?? 'unknown fault') : message;
 }
 
 /** Throws Error: the document must be the issuer's own (section 4.3), and name a place that may be asked. */

@@ -167,7 +167,8 @@ function attempt<T>(key: string, report: Report, compile: () => T): T | undefine
 
 function reportUnknown(template: Template, context: PolicyContext, report: (message: string) => void): void {
   const { constants, kinds, facts = [] } = context;
-  const known = [...Object.keys(constants), ...kinds.map(factOf), ...facts];
+  const own = kinds.map(factOf).filter((fact) => !facts.some((each) => each.startsWith(`${fact}.`)));
+  const known = [...Object.keys(constants), ...own, ...facts];
   for (const name of variablesOf(template)) {
     if (!known.includes(name))
       report(`nothing is known as {${name}}; known: ${known.map((fact) => `{${fact}}`).join(' ')}`);
