@@ -114,19 +114,21 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
   const observers = openObservers({ ...given, config, clock });
   closers.push(() => observers.close());
   const kubernetes = kubernetesConfig(given.env);
-  const attestor = await openAttestors(config.attestors, { clock, kubernetes, warn: observers.warn });
+  const { warn, onKeysFetched } = observers;
+  const own = { identifier: config.issuer, keys: () => keys.live.current.keys };
+  const attestor = await openAttestors(config.attestors, { clock, kubernetes, own, warn, onKeysFetched });
   closers.push(() => attestor.close());
   const names = openNames(clock.elapsed);
   const policy = await policyOf(loaded, attestor, names);
   const effect: Effect = { loaded, policy, coming: policy, tokenFiles: NO_TOKEN_FILES };
-  const keys = await openKeys({
+  const keys: Keys = await openKeys({
     config,
     clock,
     policy: () => effect.coming,
     demands: await doorDemands(config),
     credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
     kubernetes,
-    warn: observers.warn,
+    warn,
     onFault: observers.storeFault,
     onRing: observers.ringChanged,
   });

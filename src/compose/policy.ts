@@ -2,16 +2,12 @@
 import type { Names } from '../attestors/names.ts';
 import type { Config, LoadedConfig } from '../config.ts';
 import { compilePolicy, type Policy, type PolicyContext } from '../core/policy.ts';
-import type { Attestor, Facts } from '../core/ports.ts';
+import type { Facts, Provable } from '../core/ports.ts';
 import { type DoorName, doors } from '../doors/index.ts';
 import { idOf, resolveTokenFiles } from './token-files.ts';
 
 /** Throws ConfigError with every mistake in rules, token files and the names of groups. */
-export async function policyOf(
-  loaded: LoadedConfig,
-  attestor: Pick<Attestor, 'kinds' | 'claimedKinds'>,
-  names: Names,
-): Promise<Policy> {
+export async function policyOf(loaded: LoadedConfig, attestor: Provable, names: Names): Promise<Policy> {
   const { policy, problems } = await compile(loaded.config, attestor, names);
   if (problems.length > 0) throw loaded.reject(problems);
   return policy;
@@ -20,15 +16,14 @@ export async function policyOf(
 /** The policy, and every mistake in rules, token files and the names of groups. */
 export async function compile(
   config: Config,
-  attestor: Pick<Attestor, 'kinds' | 'claimedKinds'>,
+  attestor: Provable,
   names: Names,
 ): Promise<ReturnType<typeof compilePolicy>> {
   const constants: Record<string, string> = { host: config.host };
   for (const [name, block] of Object.entries(config.doors))
     Object.assign(constants, await doorConstants(name as DoorName, block));
   const { issuer, rules, socket } = config;
-  const { kinds, claimedKinds = [] } = attestor;
-  const context = { issuer, constants, kinds, claimedKinds };
+  const context = { ...attestor, issuer, constants };
   const { policy, problems } = compilePolicy(rules, context);
   const all = [
     ...problems,

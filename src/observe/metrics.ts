@@ -1,6 +1,6 @@
 /**
  * What Prometheus reads. Labels come from closed tables (doors, codes, algorithms,
- * states) or from the configuration (paths of token files), never from a request.
+ * states) or from the configuration (paths of token files, names of issuers), never from a request.
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
@@ -24,6 +24,8 @@ export type Metrics = {
   exposition(): Promise<{ readonly contentType: string; readonly text: string }>;
   readonly recorder: Recorder;
   jwksAnswered(status: number): void;
+  /** `issuer` is a configured name. */
+  trustedKeysFetched(issuer: string, isFetched: boolean): void;
   storeFailed(operation: 'read' | 'write'): void;
   /** `path` is a configured one. */
   tokenFileRefreshed(
@@ -63,6 +65,11 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const counter = (name: string, help: string, ...labelNames: string[]) =>
     new Counter({ name: `mintmark_${name}`, help, labelNames, registers });
   const jwks = counter('jwks_requests_total', 'Answers to requests for the JWKS.', 'status');
+  const fetches = counter(
+    'trusted_keys_fetches_total',
+    'Calls for the keys of other issuers, by outcome: fetched or failed.',
+    ...['issuer', 'outcome'],
+  );
   const storeErrors = counter('store_errors_total', 'Faults of the key store.', 'operation');
   const auditErrors = counter('audit_errors_total', 'Audit lines that could not be written.');
   const clockJumps = counter('clock_jumps_total', 'Jumps of the wall clock that were noticed.');
@@ -73,6 +80,8 @@ export function createMetrics(parts: MetricsParts): Metrics {
     },
     recorder: createRecorder(registry),
     jwksAnswered: (status) => jwks.inc({ status }),
+    trustedKeysFetched: (issuer, isFetched) =>
+      fetches.inc({ issuer, outcome: isFetched ? 'fetched' : 'failed' }),
     storeFailed: (operation) => storeErrors.inc({ operation }),
     auditFailed: () => auditErrors.inc(),
     clockJumped: () => clockJumps.inc(),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { auditRecorder, combineRecorders } from '../../src/observe/audit.ts';
 import { createLog } from '../../src/observe/log.ts';
+import { workloadOf } from '../fakes/workload.ts';
 import { issuance, refusal } from './events.ts';
 
 function capture(level: 'info' | 'error' = 'info') {
@@ -41,6 +42,15 @@ test('a token without a caller has no peer', () => {
   const { recorder, last } = capture();
   recorder.issued(issuance({ door: 'token-files', peer: undefined }));
   assert.equal('peer' in last(), false);
+});
+
+test('whose token proved the caller is told, and not the token', () => {
+  const { recorder, lines, last } = capture();
+  const peer = { kind: 'assertion', token: 'eyJh.eyJi.c2ln', audiences: [] } as const;
+  const facts = { 'jwt.issuer': 'github', 'jwt.subject': 'repo:a', 'jwt.id': 'j', 'oauth.client': 'ci' };
+  recorder.issued(issuance({ peer, workload: workloadOf(facts) }));
+  assert.deepEqual(last().peer, { issuer: 'github', sub: 'repo:a', jti: 'j', client: 'ci' });
+  assert.doesNotMatch(lines[0] ?? '', /eyJ|c2ln/);
 });
 
 test('a refusal has one line; one by our own fault is an error with its cause', () => {

@@ -36,6 +36,8 @@ function busy() {
   metrics.recorder.refused(refusal());
   metrics.jwksAnswered(200);
   metrics.storeFailed('write');
+  metrics.trustedKeysFetched('github', true);
+  metrics.trustedKeysFetched('github', false);
   metrics.tokenFileRefreshed('/run/web/aws-token', { expiresAt: NOW + 600 });
   metrics.tokenFileRefreshed('/run/web/aws-token', { error: new Error('x') });
   metrics.configReloaded(false);
@@ -98,6 +100,8 @@ test('token files, reloads, faults', async () => {
     'mintmark_jwks_requests_total{status="200"} 1',
     'mintmark_store_errors_total{operation="write"} 1',
     'mintmark_store_errors_total{operation="read"} 0',
+    'mintmark_trusted_keys_fetches_total{issuer="github",outcome="fetched"} 1',
+    'mintmark_trusted_keys_fetches_total{issuer="github",outcome="failed"} 1',
     'mintmark_token_file_refreshes_total{outcome="written"} 1',
     'mintmark_token_file_refreshes_total{outcome="failed"} 1',
     `mintmark_token_file_expiry_timestamp_seconds{path="/run/web/aws-token"} ${NOW + 600}`,
