@@ -82,7 +82,8 @@ suite('templates', () => {
 
   test('where forms may lead', () => {
     assert.deepEqual(sourcesOf('https://app.example.com/cb'), ['https:']);
-    assert.deepEqual(sourcesOf('http://127.0.0.1:8400/cb'), ['http://127.0.0.1:8400', 'https:']);
+    assert.deepEqual(sourcesOf('http://127.0.0.1:8400/cb'), ['http://127.0.0.1:*', 'https:']);
+    assert.deepEqual(sourcesOf('http://[::1]:8400/cb'), ['http:']);
     assert.deepEqual(sourcesOf('com.example.app:/cb'), ['com.example.app:']);
     for (const none of [undefined, '', 'nonsense', "x'y:/"]) assert.deepEqual(sourcesOf(none), []);
   });
