@@ -32,6 +32,10 @@ export type Io = {
   write(text: string): void;
   writeError(text: string): void;
   readInput(): Promise<Buffer>;
+  /** Somebody sits at standard input. */
+  readonly canAsk: boolean;
+  /** One typed line that is not shown. Throws CommandError where it is broken off. */
+  askSecret(question: string): Promise<string>;
   onSignal(signal: 'SIGHUP' | 'SIGTERM' | 'SIGINT', handler: () => void): void;
 };
 

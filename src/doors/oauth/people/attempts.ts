@@ -4,6 +4,7 @@ import { IssuerError } from '../../../core/errors.ts';
 import type { Clock } from '../../../core/ports.ts';
 import type { RecordStore } from '../../../core/records.ts';
 import type { PeopleConfig } from './contract.ts';
+import { normalizeUsername } from './users.ts';
 
 export type Attempts = {
   /** Counts one attempt. Throws `too_many_requests` where there were too many. */
@@ -31,14 +32,16 @@ export function createAttempts(
         retryAfterSeconds: windowSeconds,
       });
   }
+  /** Every spelling of a name is one. */
+  const nameOf = (username: string) => normalizeUsername(username) ?? username;
   return {
     async take(username, address) {
       await count('address', address, perAddress);
-      await count('user', username, perUser);
+      await count('user', nameOf(username), perUser);
     },
-    takeCode: (username) => count('code', username, CODES_PER_WINDOW),
+    takeCode: (username) => count('code', nameOf(username), CODES_PER_WINDOW),
     async forgive(username) {
-      await records.remove(key('user', username));
+      await records.remove(key('user', nameOf(username)));
     },
   };
 }

@@ -56,8 +56,9 @@ async function checkPassword(
   if (!mayHaveTenant(user, tenant)) return undefined;
   const hasCode = user.totpSecret !== undefined;
   if (hasCode) {
+    if (otp === undefined) return undefined;
     await attempts.takeCode(user.username);
-    if (otp === undefined || !(await users.useCode(user, otp))) return undefined;
+    if (!(await users.useCode(user, otp))) return undefined;
   }
   await attempts.forgive(username);
   const { sub, amr, acr } = localLogin(user, hasCode);
