@@ -27,9 +27,8 @@ export async function openTenant(
   const identifier = `${config.issuer}/${name}`;
   const { oauth: block } = config.issuers[name] as unknown as Block;
   const { policy } = tenantPolicy(config, name, {
+    ...attestor,
     constants: { host: config.host },
-    kinds: attestor.kinds,
-    claimedKinds: attestor.claimedKinds ?? [],
   });
   const ring = await openRing({
     identifier,

@@ -7,6 +7,7 @@ import { checkMeaning } from '../../src/compose/check.ts';
 import { loadConfig } from '../../src/config.ts';
 import { doors } from '../../src/doors/index.ts';
 import { stores } from '../../src/stores/index.ts';
+import { recordStores } from '../../src/stores/records.ts';
 
 const PAGE = await readFile(new URL('../../docs/trusted-issuers.md', import.meta.url), 'utf8');
 
@@ -22,7 +23,11 @@ test('the page’s examples make one configuration that is sound', async () => {
     'keys: { store: memory }\n',
     ...[issuers, ...more, 'rules:\n', ...rules],
   ].join('');
-  const loaded = await loadConfig({ text, env: {}, tables: { attestors, doors, stores } });
+  const loaded = await loadConfig({
+    text,
+    env: {},
+    tables: { attestors, doors, stores, records: recordStores },
+  });
   assert.deepEqual(await checkMeaning(loaded), []);
   assert.equal(loaded.config.rules.length, 2);
   assert.deepEqual(Object.keys(Object(loaded.config.attestors.jwt).issuers), [
