@@ -92,7 +92,8 @@ function route(method: Method, path: string, handle: Route['handle'], isPrefix?:
 /** A client that could not prove itself is told so in OAuth's words (RFC 6749 section 5.2). */
 function refuseClient(http: Context, error: unknown): void {
   const isClients =
-    error instanceof IssuerError && ['peer_unproven', 'peer_changed', 'access_denied'].includes(error.code);
+    error instanceof IssuerError &&
+    ['peer_unproven', 'peer_changed', 'access_denied', 'invalid_assertion'].includes(error.code);
   if (!isClients) throw error;
   http.status = 401;
   http.set('Cache-Control', 'no-store');

@@ -4,8 +4,9 @@
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
+import { IssuerError } from '../../core/errors.ts';
 import type { EpochSeconds } from '../../core/ports.ts';
-import type { FoundRecord, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
+import type { FoundRecord, RecordFields, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
 
 export type AdapterParts = {
   readonly records: RecordStore;
@@ -47,11 +48,23 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     await records.remove({ realm, model: 'Grant', id: family });
     await records.removeFamily(realm, family);
   };
+  /** Two logins at once give one session two new ids: the later one stays. */
+  const saveSession = async (id: string, fields: RecordFields) => {
+    try {
+      await records.upsert(key(id), fields);
+    } catch (error) {
+      if (!(error instanceof IssuerError && error.code === 'conflict')) throw error;
+      const other = await records.findBy({ realm, model }, 'uid', fields.uid ?? '', now());
+      if (other !== undefined) await records.remove({ realm, model, id: other.id });
+      await records.upsert(key(id), fields);
+    }
+  };
   return {
     async upsert(id, payload, expiresIn) {
       const { grantId } = payload;
       const family = grantId === undefined ? undefined : storedId(grantId);
       const fields = { ...fieldsOf(payload, model, now(), expiresIn), family };
+      if (model === 'Session') return saveSession(id, fields);
       if (model !== 'ReplayDetection') return records.upsert(key(id), fields);
       if (!(await records.insert(key(id), fields, now())))
         throw new errors.InvalidClientAuth('assertions must only be used once');

@@ -2,6 +2,7 @@
 import { createHmac } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientMetadata, Provider } from 'oidc-provider';
+import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
 import { shapeAnswers } from './answers.ts';
@@ -40,7 +41,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       clock: parts.clock,
     }),
   };
-  current(engine); // a mistake in the clients ends the start
+  await assertClients(engine);
   const sweeping = setInterval(() => {
     parts.records
       .sweep(parts.clock.now(), SWEEP_MAX)
@@ -60,6 +61,18 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       await engine.people.close();
     },
   };
+}
+
+/** A mistake in a client ends the start, rather than be told to whoever uses it first. */
+async function assertClients({ provider, config }: Engine): Promise<void> {
+  for (const { id } of config.clients) {
+    try {
+      await provider().Client.find(id);
+    } catch (error) {
+      const { error_description: reason = String(error) } = error as { readonly error_description?: string };
+      throw new IssuerError('server_error', `doors.oauth: client ${id}: ${reason}`, { cause: error });
+    }
+  }
 }
 
 type Built = {

@@ -43,7 +43,7 @@ const pathOf = ({ url = '' }: IncomingMessage) => url.split('?', 1)[0] ?? '';
 
 type Proven = Pick<PreparedRequest, 'provenClient' | 'peer' | 'workload'>;
 
-const NONE: ReadonlySet<string> = new Set();
+const NAMED: ReadonlySet<string> = new Set(['jwt:issuer', 'jwt:subject']);
 
 async function provenClient(form: URLSearchParams, engine: Engine, peer: Peer | undefined): Promise<Proven> {
   const assertions = form.getAll('client_assertion');
@@ -72,7 +72,7 @@ function isFederated(assertion: string, { config }: Engine): boolean {
 async function federated(form: URLSearchParams, assertion: string, engine: Engine): Promise<Proven> {
   const { identifier } = engine.issuer;
   const audiences = [identifier, `${identifier}${engine.config.path}/token`];
-  const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NONE);
+  const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
   const client = engine.config.clients.find(
     ({ federated: wanted }) =>
       wanted !== undefined &&
