@@ -25,7 +25,8 @@ export function hash(value: string): string {
   return createHash('sha256').update(value).digest('base64url');
 }
 
-export function openAdapter(model: string, { records, realm, now, secret }: AdapterParts): Adapter {
+/** Ids as they are stored, and what stands for one whose bearer value is not known. */
+function createIds(secret: Uint8Array) {
   const mac = (text: string) => createHmac('sha256', secret).update(text).digest('base64url');
   const standIn = (stored: string) => `${HASHED}${stored}.${mac(stored)}`;
   const storedId = (id: string) => {
@@ -35,6 +36,11 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     const isOurs = given.length === right.length && timingSafeEqual(Buffer.from(given), right);
     return isOurs ? stored : hash(id);
   };
+  return { standIn, storedId };
+}
+
+export function openAdapter(model: string, { records, realm, now, secret }: AdapterParts): Adapter {
+  const { standIn, storedId } = createIds(secret);
   const key = (id: string): RecordKey => ({ realm, model, id: model === 'Client' ? id : storedId(id) });
   const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
     found && {
