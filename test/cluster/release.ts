@@ -118,7 +118,9 @@ type ServiceList = {
  * take up to a minute to look again.
  */
 async function reachable(namespace: string): Promise<void> {
-  const { items } = JSON.parse(await kubectl('-n', namespace, 'get', 'services', '-o', 'json')) as ServiceList;
+  const { items } = JSON.parse(
+    await kubectl('-n', namespace, 'get', 'services', '-o', 'json'),
+  ) as ServiceList;
   const resolver = new Resolver({ timeout: 1000, tries: 1 });
   resolver.setServers([`${new URL((await startCluster()).getCurrentCluster()?.server ?? '').hostname}:53`]);
   for (const { metadata, spec } of items)
