@@ -221,6 +221,30 @@ suite('the pages in Chromium', () => {
     await page.waitForURL('https://www.elsewhere.example/home');
   });
 
+  test('somebody else signs in, and a device is connected by its link', async (t) => {
+    if (!isThere(t)) return;
+    const identity = await withAda(t);
+    const { issuer } = identity;
+    await identity.addUser('bob');
+    const { page, complaints } = await openPage(t);
+    await page.goto(authorizationRequest(issuer, { client_id: 'trusted' }).url);
+    await signIn(page);
+    await page.waitForURL('https://www.elsewhere.example/home');
+    await page.goto(`${authorizationRequest(issuer).url}&prompt=login`);
+    await signIn(page, 'bob');
+    await page.getByText('asks for access to your account bob').waitFor();
+    const device = await fetch(`${issuer}/device/auth`, {
+      method: 'POST',
+      body: new URLSearchParams({ client_id: 'tv', scope: 'openid' }),
+    });
+    const { verification_uri_complete: link } = (await device.json()) as Record<string, string>;
+    await page.goto(link ?? '');
+    await page.getByRole('heading', { name: 'Is this your device?' }).waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByRole('alert').getByText('not connected').waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
   test('another site can neither post to the pages nor frame them', async (t) => {
     if (!isThere(t)) return;
     const identity = await withAda(t);

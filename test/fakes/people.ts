@@ -15,7 +15,12 @@ import {
 } from 'oidc-provider';
 import type { RecordStore } from '../../src/core/records.ts';
 import { createFrame, type Route } from '../../src/doors/door.ts';
-import { CLIENT_PROPERTIES, type People, type PeopleConfig } from '../../src/doors/oauth/people/contract.ts';
+import {
+  CLIENT_PROPERTIES,
+  type LoginEvent,
+  type People,
+  type PeopleConfig,
+} from '../../src/doors/oauth/people/contract.ts';
 import { openPeople } from '../../src/doors/oauth/people/people.ts';
 import { collectingRecorder } from './recorder.ts';
 import { fakeRecords } from './records.ts';
@@ -38,6 +43,8 @@ export type Identity = {
   readonly admin: (path: string, fields?: object) => Promise<{ status: number } & Record<string, unknown>>;
   readonly addUser: (username: string, more?: object) => Promise<string>;
   readonly faults: unknown[];
+  /** What an audit log would have. */
+  readonly events: LoginEvent[];
 };
 
 export type Setup = {
@@ -49,6 +56,7 @@ export type Setup = {
 export async function serveIdentity(t: TestContext, setup: Setup = {}): Promise<Identity> {
   const app = new Koa();
   const faults: unknown[] = [];
+  const events: LoginEvent[] = [];
   app.on('error', (error) => faults.push(error));
   const server = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
@@ -71,6 +79,7 @@ export async function serveIdentity(t: TestContext, setup: Setup = {}): Promise<
     issuer,
     config,
     clock: { now, elapsed: now },
+    onLogin: (event) => events.push(event),
   });
   t.after(() => people.close());
   const create = providerFactory(issuer, people, setup.clients ?? CLIENTS);
@@ -81,7 +90,7 @@ export async function serveIdentity(t: TestContext, setup: Setup = {}): Promise<
   server.on('request', app.callback());
   const admin = adminOf(people.adminRoutes);
   return {
-    ...{ issuer, people, records, admin, faults },
+    ...{ issuer, people, records, admin, faults, events },
     provider: () => provider,
     swap: () => {
       provider = create();

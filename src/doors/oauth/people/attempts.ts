@@ -1,5 +1,6 @@
 /** How often somebody may try: counted in the store, so that replicas count together. */
 import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import { IssuerError } from '../../../core/errors.ts';
 import type { Clock } from '../../../core/ports.ts';
 import type { RecordStore } from '../../../core/records.ts';
@@ -36,7 +37,7 @@ export function createAttempts(
   const nameOf = (username: string) => normalizeUsername(username) ?? username;
   return {
     async take(username, address) {
-      await count('address', address, perAddress);
+      await count('address', networkOf(address), perAddress);
       await count('user', nameOf(username), perUser);
     },
     takeCode: (username) => count('code', nameOf(username), CODES_PER_WINDOW),
@@ -48,4 +49,15 @@ export function createAttempts(
 
 function digest(text: string): string {
   return createHash('sha256').update(text).digest('base64url');
+}
+
+/** Whoever has one IPv6 address has 2^64 of them; an IPv4 address within IPv6 is that one. */
+export function networkOf(address: string): string {
+  const [, mapped] = /^::ffff:([0-9.]+)$/i.exec(address) ?? [];
+  if (mapped !== undefined || !isIPv6(address)) return mapped ?? address;
+  const [head = '', tail = ''] = address.split('%', 1)[0]?.split('::') ?? [];
+  const [before, after] = [head, tail].map((part) => part.split(':').filter(Boolean)) as [string[], string[]];
+  const gap = Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0');
+  const groups = [...before, ...(address.includes('::') ? gap : []), ...after].slice(0, 4);
+  return groups.map((group) => Number.parseInt(group, 16).toString(16)).join(':');
 }

@@ -6,7 +6,7 @@ import { idpsFor } from './acr-values.ts';
 import type { Proven } from './login.ts';
 import { errorPage, expiredPage } from './pages/error.ts';
 import { type Checks, UpstreamError } from './upstream.ts';
-import { type Rooms, redirect, show, type Visit } from './visit.ts';
+import { type Rooms, redirect, show, tell, type Visit } from './visit.ts';
 
 const WAY_SECONDS = 900;
 const RESULT_SECONDS = 120;
@@ -98,6 +98,7 @@ async function attempt<T>(
   } catch (error) {
     if (!(error instanceof UpstreamError)) throw error;
     if (error.code === undefined) context.app.emit('error', error, context);
+    tell(rooms, { context }, 'upstream_failed', { idp });
     const title = rooms.config.identityProviders?.[idp]?.title ?? idp;
     const path = `${rooms.prefix}/interaction/${uid}`;
     const page = errorPage({

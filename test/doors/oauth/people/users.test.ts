@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { TOTP } from 'otpauth';
 import { IssuerError } from '../../../../src/core/errors.ts';
-import { createAttempts } from '../../../../src/doors/oauth/people/attempts.ts';
+import { createAttempts, networkOf } from '../../../../src/doors/oauth/people/attempts.ts';
 import { createPasswords } from '../../../../src/doors/oauth/people/passwords.ts';
 import { enrol, stepOf } from '../../../../src/doors/oauth/people/totp.ts';
 import { createUsers, normalizeUsername } from '../../../../src/doors/oauth/people/users.ts';
@@ -123,6 +123,16 @@ suite('attempts', () => {
     clock.advance(60);
     await a.take('6', '192.0.2.9');
   });
+});
+
+test('an IPv6 address counts as its network', () => {
+  assert.equal(networkOf('192.0.2.1'), '192.0.2.1');
+  assert.equal(networkOf('::ffff:192.0.2.1'), '192.0.2.1');
+  for (const address of ['2001:db8:0:1::5', '2001:DB8::1:a:b:c:d', '2001:db8:0:1:2:3:4:5'])
+    assert.equal(networkOf(address), '2001:db8:0:1');
+  assert.equal(networkOf('::1'), '0:0:0:0');
+  assert.equal(networkOf('fe80::1%eth0'), 'fe80:0:0:0');
+  assert.equal(networkOf('unknown'), 'unknown');
 });
 
 suite('one-time codes', () => {
