@@ -8,6 +8,7 @@ import type { OAuthContext } from '../doors/oauth.ts';
 import type { LiveRing } from '../signers/live-ring.ts';
 import { signWith } from '../signers/local.ts';
 import type { Demands } from './keys.ts';
+import type { Observers } from './observers.ts';
 import { sharedSecret } from './secret.ts';
 
 type Demanding = { readonly demands?: (block: unknown, issuer: string) => Demands };
@@ -34,7 +35,7 @@ export type OAuthContextParts = {
   readonly attestor: Attestor;
   readonly clock: Clock;
   readonly records: () => Promise<RecordStore>;
-  readonly observers: { readonly warn: (message: string) => void };
+  readonly observers: Pick<Observers, 'warn' | 'log' | 'recorder'>;
 };
 
 export function oauthContext(parts: OAuthContextParts): Omit<OAuthContext, 'peerOf'> {
@@ -47,6 +48,17 @@ export function oauthContext(parts: OAuthContextParts): Omit<OAuthContext, 'peer
     secret: (name: string) => sharedSecret(store, name),
     ring: () => live.current,
     warn: observers.warn,
+    audit: {
+      login: (event) => observers.log.always({ door: 'oauth', ...event }, 'login'),
+      refused: (detail) =>
+        observers.recorder.refused({
+          door: 'oauth',
+          peer: undefined,
+          code: 'access_denied',
+          detail,
+          audience: [],
+        }),
+    },
     sign(key: RingKey, bytes: Uint8Array) {
       live.assertFresh();
       return signWith(key, bytes);

@@ -1,11 +1,12 @@
 /** The OAuth server of one issuer: an oidc-provider for the ring in effect, with ours before and behind it. */
 import { createHmac } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ClientMetadata, Provider } from 'oidc-provider';
+import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
 import { shapeAnswers } from './answers.ts';
+import { answerAttested, asksForItself } from './attested.ts';
 import { clientMetadata } from './clients.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
@@ -39,6 +40,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       issuer: realm,
       config: parts.config.people,
       clock: parts.clock,
+      onLogin: parts.audit.login,
     }),
   };
   await assertClients(engine);
@@ -51,6 +53,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     engine,
     async handle(request, response, peer) {
       const prepared = await prepare(request, engine, peer);
+      if (peer !== undefined && asksForItself(prepared))
+        return answerAttested(prepared, response, engine, peer);
       const { prefix } = current(engine);
       const { url = '/' } = prepared;
       Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
@@ -75,6 +79,15 @@ async function assertClients({ provider, config }: Engine): Promise<void> {
   }
 }
 
+/** A device that waits is no news, nor is somebody who is no client. */
+const WAITING = ['authorization_pending', 'slow_down'];
+
+function tellRefusal({ audit }: Engine, { oidc }: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
+  const id = oidc.client?.clientId;
+  if (id === undefined || WAITING.includes(error.error)) return;
+  audit.refused(`client ${id}: ${error.error}: ${error.error_detail ?? error.error_description ?? ''}`);
+}
+
 type Built = {
   readonly from: KeyRing;
   readonly provider: Provider;
@@ -92,6 +105,7 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
+    provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
     provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
     const prefix = new URL(engine.issuer.identifier).pathname.replace(/\/$/, '');
     built = { from: ring, provider, prefix, callback: provider.callback() as Built['callback'] };

@@ -36,12 +36,12 @@ export async function prepare(
   if (token !== null && /\/(introspect|revocation)$/.test(pathOf(request)))
     form.set('token', disguise(token));
   const proven = await provenClient(form, engine, peer);
-  return replay(request, Buffer.from(form.toString()), proven);
+  return replay(request, Buffer.from(form.toString()), { ...proven, form });
 }
 
 const pathOf = ({ url = '' }: IncomingMessage) => url.split('?', 1)[0] ?? '';
 
-type Proven = Pick<PreparedRequest, 'provenClient' | 'peer' | 'workload'>;
+type Proven = Pick<PreparedRequest, 'provenClient' | 'peer' | 'workload' | 'form'>;
 
 const NAMED: ReadonlySet<string> = new Set(['jwt:issuer', 'jwt:subject']);
 
