@@ -7,6 +7,7 @@ import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
 import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
+import { type Call, type Called, call } from './call.ts';
 import { clientMetadata } from './clients.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
@@ -17,6 +18,8 @@ export type OpenEngine = {
   readonly engine: Engine;
   /** Answers; `peer` is who asks, on the local socket. Throws IssuerError for what is refused before the provider. */
   handle(request: IncomingMessage, response: ServerResponse, peer?: Peer): Promise<void>;
+  /** For doors that translate another protocol. */
+  call(given: Call): Promise<Called>;
   close(): Promise<void>;
 };
 
@@ -60,6 +63,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
       await current(engine).callback(prepared, response);
     },
+    call: (given) => call(current(engine).provider, given),
     async close() {
       clearInterval(sweeping);
       await engine.people.close();
