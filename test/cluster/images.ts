@@ -73,7 +73,7 @@ type Step = {
 
 /** What deploy/Dockerfile says of the image, and the programs that it runs in it. */
 function parseDockerfile(text: string) {
-  const env: Record<string, string> = { PATH: '/usr/bin' };
+  const env: Record<string, string> = { PATH: '/usr/local/bin:/usr/bin' };
   const steps: Step[] = [];
   const found: Record<string, string> = { USER: '0:0' };
   for (const line of text.replaceAll('\\\n', ' ').split('\n')) {
@@ -103,7 +103,8 @@ async function runSteps(root: string, steps: readonly Step[]): Promise<void> {
     const where = [`--root=${root}`, `--wd=/${HOME}`, '--mount-proc', `--setuid=${uid}`, `--setgid=${gid}`];
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     const program = ['-i', ...variables, 'unshare', '--mount', '--pid', '--fork', ...where, '--', ...command];
-    await must('env', program);
+    // The machine's ports are others': a network with nothing but its loopback.
+    await must('unshare', ['--net', 'sh', '-c', 'ip link set lo up && exec env "$@"', 'env', ...program]);
   }
   rmSync(join(root, 'dev/null'));
 }
