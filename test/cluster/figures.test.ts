@@ -80,7 +80,7 @@ suite('figures', { concurrency: 1, timeout: 600_000 }, () => {
     const failures = millis.filter(({ status }) => status !== 200);
     const failed = failures.length;
     t.diagnostic(`all in ${Math.round(all)} ms; p50 ${at(0.5)} ms, p99 ${at(0.99)} ms; ${failed} failed`);
-    assert.equal(failed, 0, failures[0]?.text);
+    assert.equal(failed, 0, failures[0]?.text ?? '');
   });
 });
 
