@@ -1,0 +1,78 @@
+/** Two releases in one cluster, each with namespaces of its own; and what is scraped of their sidecars. */
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import { createNamespace, deleteNamespace, helm, startCluster } from './cluster.ts';
+import { createAccount, mint, podOf, podTemplate, startPod, workloadNamespace } from './pods.ts';
+import { fullName, install, type Release, ruleFor } from './release.ts';
+
+const AWS = 'sts.amazonaws.com';
+const STAGING = { 'mintmark.io/injection': 'staging' };
+
+suite('two releases', () => {
+  let releases: readonly [Release, Release];
+  let namespaces: readonly [string, string];
+
+  before(async () => {
+    await startCluster();
+    namespaces = [await workloadNamespace(), await createNamespace('work', STAGING)];
+    for (const namespace of namespaces) await createAccount(namespace, 'web');
+    const values = { replicas: 1, rules: namespaces.map((name) => ruleFor(name, { name })) };
+    const kept = { keys: { keepOnUninstall: false } };
+    releases = [
+      await install({ ...values, ...kept }),
+      await install({
+        ...values,
+        ...kept,
+        audience: 'mintmark-staging',
+        webhook: { namespaceSelector: { matchLabels: STAGING } },
+      }),
+    ];
+  });
+  after(async () => {
+    for (const namespace of namespaces) await deleteNamespace(namespace);
+    for (const release of releases) await release.uninstall();
+  });
+
+  test('inject each the pods of its own namespaces', async () => {
+    for (const [index, release] of releases.entries()) {
+      const pod = await startPod(namespaces[index] ?? '', 'web-1', { serviceAccount: 'web' });
+      const { spec } = await podOf(pod);
+      assert.equal(spec.initContainers?.length, 1);
+      const host = `${fullName(release.name)}.${release.namespace}.svc`;
+      assert.match(JSON.stringify(spec.initContainers?.[0]?.env), new RegExp(host));
+      const token = await mint(pod, AWS);
+      await release.verify(token, AWS);
+      for (const other of releases) if (other !== release) await assert.rejects(other.verify(token, AWS));
+    }
+  });
+
+  test('helm test finds its own release', async () => {
+    const [, staging] = releases;
+    await helm('test', staging.name, '-n', staging.namespace, '--timeout=120s');
+  });
+
+  test('their keys are listed by the program of that name, and say nothing of the group of their KEK', async () => {
+    for (const release of releases) {
+      const [authority = ''] = await release.authorities();
+      assert.match(await release.mintmark(authority, 'keys', 'list'), /active/);
+      assert.doesNotMatch(await release.logs(), /readable by its group/);
+    }
+  });
+
+  test('sidecars answer at the port that the chart’s PodMonitor names, moved or not', async () => {
+    const [namespace] = namespaces;
+    const taken = { ...podTemplate().spec.containers[0], ports: [{ containerPort: 9464 }] };
+    await startPod(namespace, 'moved-1', { serviceAccount: 'web', spec: { containers: [taken] } });
+    for (const [name, port] of [
+      ['web-1', 9464],
+      ['moved-1', 9465],
+    ] as const) {
+      const { spec, status } = await podOf({ namespace, name });
+      const ports = spec.initContainers?.[0]?.ports as readonly { name: string; containerPort: number }[];
+      const found = ports.find((each) => each.name === 'mintmark-status')?.containerPort;
+      assert.equal(found, port);
+      const answer = await fetch(`http://${status.podIP}:${found}/metrics`);
+      assert.match(await answer.text(), /^mintmark_build_info/m);
+    }
+  });
+});
