@@ -1,11 +1,15 @@
 /** Two releases in one cluster, each with namespaces of its own; and what is scraped of their sidecars. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, suite, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect } from 'node:tls';
 import { createNamespace, deleteNamespace, helm, startCluster } from './cluster.ts';
 import { createAccount, mint, podOf, podTemplate, startPod, workloadNamespace } from './pods.ts';
-import { fullName, install, type Release, ruleFor } from './release.ts';
+import { caOf, clusterIp, fullName, install, type Release, ruleFor } from './release.ts';
 
 const AWS = 'sts.amazonaws.com';
+const checkServerIdentity = () => undefined;
 const STAGING = { 'mintmark.io/injection': 'staging' };
 
 suite('two releases', () => {
@@ -24,7 +28,7 @@ suite('two releases', () => {
         ...values,
         ...kept,
         audience: 'mintmark-staging',
-        webhook: { namespaceSelector: { matchLabels: STAGING } },
+        webhook: { namespaceSelector: { matchLabels: STAGING }, maxInFlight: 1 },
       }),
     ];
   });
@@ -44,6 +48,26 @@ suite('two releases', () => {
       await release.verify(token, AWS);
       for (const other of releases) if (other !== release) await assert.rejects(other.verify(token, AWS));
     }
+  });
+
+  test('a pod that comes while too many are injected is asked about again, and starts', async (t) => {
+    const [, { name, namespace }] = releases;
+    const host = await clusterIp(namespace, fullName(name));
+    const slow = connect({ host, port: 8443, ca: await caOf(fullName(name)), checkServerIdentity });
+    t.after(() => slow.destroy());
+    await once(slow, 'secureConnect');
+    slow.write('POST /v1/inject HTTP/1.1\r\nHost: mintmark\r\nContent-Length: 9\r\n\r\n{');
+    await sleep(200);
+    const begunAt = performance.now();
+    const starting = startPod(namespaces[1], 'late-1', { serviceAccount: 'web' });
+    await sleep(1500);
+    slow.destroy();
+    await starting;
+    t.diagnostic(`ready after ${Math.round(performance.now() - begunAt)} ms`);
+    const [authority = ''] = await releases[1].authorities();
+    const { status } = await podOf({ namespace, name: authority });
+    const metrics = await (await fetch(`http://${status.podIP}:9464/metrics`)).text();
+    assert.match(metrics, /^mintmark_refusals_total{door="webhook",code="temporarily_unavailable"} [1-9]/m);
   });
 
   test('helm test finds its own release', async () => {
