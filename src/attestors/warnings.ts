@@ -19,6 +19,13 @@ const FORMS = [
   { kind: 'docker:image-digest:', value: /^sha256:[0-9a-f]{64}$/, name: 'sha256: with all 64 digits' },
   { kind: 'docker:container-id:', value: /^[0-9a-f]{64}$/, name: 'all 64 digits' },
   { kind: 'docker:container-name:', value: /^[^/]/, name: 'the name without a slash before it' },
+  { kind: 'sidecar:unix-uid:', value: /^(0|[1-9]\d{0,9})$/, name: 'a number' },
+  { kind: 'sidecar:unix-gid:', value: /^(0|[1-9]\d{0,9})$/, name: 'a number' },
+  {
+    kind: 'sidecar:container-name:',
+    value: /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
+    name: "a container's name",
+  },
 ];
 
 type Attestors = Readonly<Record<string, unknown>>;
