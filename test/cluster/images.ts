@@ -73,7 +73,7 @@ type Step = {
 
 /** What deploy/Dockerfile says of the image, and the programs that it runs in it. */
 function parseDockerfile(text: string) {
-  const env: Record<string, string> = { PATH: '/usr/local/bin:/usr/bin' };
+  const env: Record<string, string> = { PATH: '/usr/bin' };
   const steps: Step[] = [];
   const found: Record<string, string> = { USER: '0:0' };
   for (const line of text.replaceAll('\\\n', ' ').split('\n')) {
