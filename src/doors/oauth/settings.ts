@@ -78,7 +78,13 @@ const client = v.pipe(
     secretFile: v.optional(path('A file that holds its secret.', '/etc/mintmark/shop-secret')),
     jwks: v.optional(
       v.pipe(
-        v.strictObject({ keys: v.pipe(v.array(v.record(v.string(), v.unknown())), v.minLength(1)) }),
+        v.strictObject({
+          keys: v.pipe(
+            v.array(v.record(v.string(), v.unknown())),
+            v.minLength(1),
+            v.description('JWKs, public parts only.'),
+          ),
+        }),
         v.description('Its public keys, for private_key_jwt (RFC 7523 section 2.2).'),
       ),
     ),
@@ -87,7 +93,14 @@ const client = v.pipe(
     ),
     match: v.optional(
       v.pipe(
-        v.array(v.pipe(v.string(), v.includes(':', 'must be a selector'), v.examples(['unix:user:web']))),
+        v.array(
+          v.pipe(
+            v.string(),
+            v.includes(':', 'must be a selector'),
+            v.description('A selector.'),
+            v.examples(['unix:user:web']),
+          ),
+        ),
         v.minLength(1),
         v.description(
           'Selectors of its process on the local socket, all of which must hold: it needs no secret.',
@@ -105,21 +118,30 @@ const client = v.pipe(
     ),
     public: flag('It has no way to keep a secret: a program on a device or in a browser.', false),
     grants: v.pipe(
-      v.array(v.picklist(Object.keys(GRANTS))),
+      v.array(v.pipe(v.picklist(Object.keys(GRANTS)), v.description('A grant.'))),
       v.minLength(1),
       v.description('The grants that it may use.'),
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that is asked for none gets these.'), []),
     redirectUris: v.optional(
-      v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
+      v.pipe(
+        v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
+        v.description('Where people may be sent back to.'),
+      ),
       [],
     ),
     postLogoutRedirectUris: v.optional(
-      v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
+      v.pipe(
+        v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
+        v.description('Where people may be sent after they signed out.'),
+      ),
       [],
     ),
     corsOrigins: v.optional(
-      v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
+      v.pipe(
+        v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
+        v.description('Origins whose pages may call the token endpoint.'),
+      ),
       [],
     ),
     consent: flag('People are asked before it is given anything.', true),
@@ -129,7 +151,7 @@ const client = v.pipe(
     ),
     identityProviders: v.optional(
       v.pipe(
-        v.array(v.string()),
+        v.array(v.pipe(v.string(), v.description('A name below people.identityProviders, or local.'))),
         v.description('The identity providers that its people may come from; all where absent.'),
       ),
     ),
@@ -160,7 +182,10 @@ const resource = v.strictObject({
   ttl: v.optional(life('Longest life of access tokens for it.', '1h', DAY)),
   algorithm: v.optional(v.pipe(v.picklist(ALGORITHMS), v.description('What tokens for it are signed with.'))),
   introspectedBy: v.optional(
-    v.pipe(v.array(v.string()), v.description('The clients that may introspect tokens for it (RFC 7662).')),
+    v.pipe(
+      v.array(v.pipe(v.string(), v.description('A client_id.'))),
+      v.description('The clients that may introspect tokens for it (RFC 7662).'),
+    ),
     [],
   ),
 });
