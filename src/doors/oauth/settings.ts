@@ -1,6 +1,7 @@
 /** The settings of `doors.oauth`. */
 import * as v from 'valibot';
 import { ALGORITHMS } from '../../core/ports.ts';
+import { parseNetwork } from './address.ts';
 import { GRANTS } from './grants/index.ts';
 import { people } from './people/settings.ts';
 import { DAY, flag, life, path, scopes, text, url, VISIBLE } from './scalars.ts';
@@ -182,6 +183,22 @@ export const config = v.strictObject({
   sessionTtl: v.optional(life('How long people stay signed in.', '14d', 365 * DAY), '14d'),
   deviceCodeTtl: v.optional(life('Life of device codes.', '10m', 3600), '10m'),
   deviceInterval: v.optional(life('How long a device waits between two polls.', '5s', 60), '5s'),
+  trustedProxies: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.check((network) => parseNetwork(network) !== undefined, 'must be a network such as 10.0.0.0/8'),
+          v.description('A network.'),
+          v.examples(['10.0.0.0/8']),
+        ),
+      ),
+      v.description(
+        'Proxies that are believed what X-Forwarded-For says: limits go by the address of people.',
+      ),
+    ),
+    [],
+  ),
   people: v.optional(people, {}),
   registration: v.optional(
     v.pipe(
