@@ -1,0 +1,15 @@
+/** Secrets of OAuth clients as they are stored. They are random and long, so a plain hash keeps them. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+
+const PREFIX = 'sha256:';
+
+export function hashSecret(secret: string): string {
+  return `${PREFIX}${createHash('sha256').update(secret).digest('base64url')}`;
+}
+
+/** In a time that says nothing about the hash. */
+export function matchesHash(secret: string, hash: string): boolean {
+  const given = Buffer.from(hashSecret(secret));
+  const known = Buffer.from(hash);
+  return known.length === given.length && timingSafeEqual(known, given);
+}
