@@ -2,6 +2,11 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 
 const PREFIX = 'sha256:';
+const HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
+
+export function isHash(text: string): boolean {
+  return HASH.test(text);
+}
 
 export function hashSecret(secret: string): string {
   return `${PREFIX}${createHash('sha256').update(secret).digest('base64url')}`;

@@ -6,6 +6,8 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import type { EpochSeconds } from '../../core/ports.ts';
 import type { FoundRecord, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
+import { restoredClient, storedClient } from './registration.ts';
+import type { OAuthConfig } from './settings.ts';
 
 export type AdapterParts = {
   readonly records: RecordStore;
@@ -13,10 +15,13 @@ export type AdapterParts = {
   readonly now: () => EpochSeconds;
   /** Vouches for the ids that stand for hashed ones. */
   readonly secret: Uint8Array;
+  readonly config: Pick<OAuthConfig, 'registration'>;
 };
 
 /** Found by a second name, a record does not know its id: the hash, vouched for, stands for it. */
 const HASHED = '~';
+/** The ids that registered clients are given. */
+const ID = /^[\w-]{1,64}$/;
 /** An expired device code is told from an unknown one for so long. */
 const AFTERLIFE_SECONDS = 600;
 
@@ -24,7 +29,7 @@ export function hash(value: string): string {
   return createHash('sha256').update(value).digest('base64url');
 }
 
-export function openAdapter(model: string, { records, realm, now, secret }: AdapterParts): Adapter {
+export function openAdapter(model: string, { records, realm, now, secret, config }: AdapterParts): Adapter {
   const mac = (text: string) => createHmac('sha256', secret).update(text).digest('base64url');
   const standIn = (stored: string) => `${HASHED}${stored}.${mac(stored)}`;
   const storedId = (id: string) => {
@@ -34,13 +39,14 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     const isOurs = given.length === right.length && timingSafeEqual(Buffer.from(given), right);
     return isOurs ? stored : hash(id);
   };
-  const key = (id: string): RecordKey => ({ realm, model, id: model === 'Client' ? id : storedId(id) });
+  const key = (id: string): RecordKey => ({ realm, model, id: storedId(id) });
   const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
     found && {
       ...found.payload,
       ...(found.consumedAt === undefined ? {} : { consumed: found.consumedAt }),
       ...restored,
     };
+  if (model === 'Client') return clientAdapter({ records, realm, now, secret, config });
   const endFamily = async (id: string) => {
     const family = (await records.find(key(id), now()))?.family;
     if (family === undefined) return;
@@ -57,7 +63,6 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
         throw new errors.InvalidClientAuth('assertions must only be used once');
     },
     async find(id) {
-      if (model === 'Client') return load(await records.find(key(id), now()), {});
       return load(await records.find(key(id), now()), { jti: id });
     },
     async findByUid(uid) {
@@ -81,6 +86,28 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     async revokeByGrantId(grantId) {
       await records.removeFamily(realm, storedId(grantId));
     },
+  };
+}
+
+/** Registered clients, by their client_id. */
+function clientAdapter({ records, realm, now, config }: AdapterParts): Adapter {
+  const key = (id: string): RecordKey => ({ realm, model: 'Client', id });
+  const none = async () => undefined;
+  return {
+    async upsert(id, payload) {
+      await records.upsert(key(id), { payload: storedClient(payload as never) as RecordPayload });
+    },
+    async find(id) {
+      const found = ID.test(id) ? await records.find(key(id), now()) : undefined;
+      return restoredClient(found?.payload as never, config) as AdapterPayload | undefined;
+    },
+    async destroy(id) {
+      await records.remove(key(id));
+    },
+    findByUid: none,
+    findByUserCode: none,
+    consume: none,
+    revokeByGrantId: none,
   };
 }
 

@@ -8,6 +8,7 @@ import { clientMetadata } from './clients.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
+import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
 
 export type OpenEngine = {
@@ -21,6 +22,7 @@ const SWEEP_MS = 60_000;
 const SWEEP_MAX = 5_000;
 
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
+  await assertRegistration(parts.config);
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
   const realm = parts.issuer.identifier;

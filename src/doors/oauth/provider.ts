@@ -13,12 +13,14 @@ import type { RingKey } from '../../core/ports.ts';
 import { scopedOf, useCoreTokens } from './access-tokens.ts';
 import { openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
+import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
 import { existingGrant } from './consent.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
+import { registrationFeatures, useInitialToken } from './registration.ts';
 
 export type OpenGrants = readonly { readonly type: string; readonly grant: GrantModule }[];
 
@@ -71,19 +73,22 @@ export function buildProvider(
       [...(grant.repeatable ?? [])],
     );
   compareHashes(provider);
+  useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
   return provider;
 }
 
 function settings(engine: Engine): Configuration {
   const { config, people, records, realm, clock, secret } = engine;
-  const adapterParts = { records, realm, now: () => clock.now(), secret };
+  const adapterParts = { records, realm, now: () => clock.now(), secret, config };
   return {
     adapter: (model) => openAdapter(model, adapterParts),
     scopes: [...allScopes(config)],
     claims: people.claims,
     cookies: cookies(engine),
     clientAuthMethods: CLIENT_AUTH_METHODS,
+    fetch: fetchOf(engine) as never,
+    fetchResponseBodyLimits: { jwks_uri: FETCH_MAX_BYTES } as never,
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     clientBasedCORS: (_ctx, origin, client) =>
       ((client.cors_origins as readonly string[] | undefined) ?? []).includes(origin),
@@ -115,6 +120,13 @@ const CLIENT_AUTH_METHODS = [
   'tls_client_auth',
   'none',
 ] as const as unknown as NonNullable<Configuration['clientAuthMethods']>;
+
+function fetchOf({ config, issuer }: Engine) {
+  const uris = config.clients.flatMap(({ jwksUri }) =>
+    jwksUri === undefined ? [] : [new URL(jwksUri).href],
+  );
+  return clientFetch({ trusted: new Set(uris), isDevelopment: issuer.identifier.startsWith('http:') });
+}
 
 function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
   const { protocol, pathname } = new URL(issuer.identifier);
@@ -166,12 +178,8 @@ function features(engine: Engine): NonNullable<Configuration['features']> {
       certificateSubjectMatches: (ctx, _property, expected) =>
         expected === provenName((ctx.req as PreparedRequest).provenClient ?? ''),
     },
-    registration: registration(config),
+    ...registrationFeatures(config),
   };
-}
-
-function registration({ registration: block }: Engine['config']) {
-  return block === undefined ? { enabled: false } : { enabled: true, initialAccessToken: true };
 }
 
 function ttl(engine: Engine): Configuration['ttl'] {
