@@ -14,11 +14,13 @@ import { scopedOf, useCoreTokens } from './access-tokens.ts';
 import { openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
 import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
+import { assertClientAssertion, useReplayDetection } from './client-proofs.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
 import { existingGrant } from './consent.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
+import { ASSERTION_ALGORITHMS, PROOF_ALGORITHMS } from './metadata.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 import { registrationFeatures, useInitialToken } from './registration.ts';
 
@@ -73,6 +75,7 @@ export function buildProvider(
       [...(grant.repeatable ?? [])],
     );
   compareHashes(provider);
+  useReplayDetection(provider);
   useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
   return provider;
@@ -97,6 +100,11 @@ function settings(engine: Engine): Configuration {
       resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
         validateParameters(ctx, client, engine),
     } as never,
+    assertJwtClientAuthClaimsAndHeader: assertClientAssertion(engine) as never,
+    enabledJWA: {
+      clientAuthSigningAlgValues: [...ASSERTION_ALGORITHMS],
+      dPoPSigningAlgValues: [...PROOF_ALGORITHMS],
+    },
     responseTypes: ['code'],
     pkce: { required: () => true },
     rotateRefreshToken: true,

@@ -35,8 +35,8 @@ export async function prepare(
   if (request.method === 'PUT') return replay(request, hashUpdate(bytes), {});
   if (!FORM.test(request.headers['content-type'] ?? '')) return replay(request, bytes, {});
   const form = new URLSearchParams(bytes.toString('utf8'));
-  const token = form.get('token');
-  if (token !== null && /\/(introspect|revocation)$/.test(pathOf(request)))
+  const [token, ...more] = form.getAll('token');
+  if (token !== undefined && more.length === 0 && /\/(introspect|revocation)$/.test(pathOf(request)))
     form.set('token', disguise(token));
   const proven = await provenClient(form, engine, peer);
   return replay(request, Buffer.from(form.toString()), proven);

@@ -113,6 +113,10 @@ const client = v.pipe(
     ({ grants, public: isPublic }) => !(isPublic && grants.includes('client_credentials')),
     'is public: anybody could use client_credentials in its name',
   ),
+  v.check(
+    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
+    'password, token_exchange and jwt_bearer give bearer tokens, which dpop rules out',
+  ),
 );
 
 const resource = v.strictObject({
@@ -224,6 +228,10 @@ export const config = v.strictObject({
   accessTokenTtl: v.optional(life('Life of access tokens.', '1h', DAY), '1h'),
   refreshTokenTtl: v.optional(life('Life of refresh tokens.', '30d', 365 * DAY), '30d'),
   sessionTtl: v.optional(life('How long people stay signed in.', '14d', 365 * DAY), '14d'),
+  clientAssertionTtl: v.optional(
+    life("How far ahead a client's assertion may expire (private_key_jwt).", '5m', 3600),
+    '5m',
+  ),
   deviceCodeTtl: v.optional(life('Life of device codes.', '10m', 3600), '10m'),
   deviceInterval: v.optional(life('How long a device waits between two polls.', '5s', 60), '5s'),
   people: v.optional(people, {}),
