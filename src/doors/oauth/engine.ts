@@ -50,7 +50,9 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     async handle(request, response, peer) {
       const prepared = await prepare(request, engine, peer);
       const { prefix } = current(engine);
-      prepared.url = (prepared.url ?? '/').slice(prefix.length) || '/';
+      // The provider takes what was before its own path for the place that it is mounted at.
+      prepared.originalUrl = prepared.url ?? '/';
+      prepared.url = prepared.originalUrl.slice(prefix.length) || '/';
       await current(engine).callback(prepared, response);
     },
     async close() {
