@@ -50,3 +50,7 @@ export const url = (description: string, example: string) =>
     v.description(description),
     v.examples([example]),
   );
+
+export const urls = (description: string, example: string) =>
+  v.pipe(v.array(url('A URL.', example)), v.description(description));
+export const names = (description: string) => v.array(v.pipe(v.string(), v.description(description)));

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { ALGORITHMS } from '../../core/ports.ts';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import { GRANTS } from './grants/index.ts';
-import { audience, DAY, flag, life, path, scopes, text, url, VISIBLE } from './setting-kinds.ts';
+import { audience, DAY, flag, life, names, path, scopes, text, url, urls, VISIBLE } from './setting-kinds.ts';
 
 /** The others are for clients that an operator knows. */
 const REGISTERED_GRANTS = [
@@ -39,7 +39,13 @@ const client = v.pipe(
     secretFile: v.optional(path('A file that holds its secret.', '/etc/mintmark/shop-secret')),
     jwks: v.optional(
       v.pipe(
-        v.strictObject({ keys: v.pipe(v.array(v.record(v.string(), v.unknown())), v.minLength(1)) }),
+        v.strictObject({
+          keys: v.pipe(
+            v.array(v.record(v.string(), v.unknown())),
+            v.minLength(1),
+            v.description('JWKs (RFC 7517).'),
+          ),
+        }),
         v.description('Its public keys, for private_key_jwt (RFC 7523 section 2.2).'),
       ),
     ),
@@ -48,7 +54,14 @@ const client = v.pipe(
     ),
     match: v.optional(
       v.pipe(
-        v.array(v.pipe(v.string(), v.includes(':', 'must be a selector'), v.examples(['unix:user:web']))),
+        v.array(
+          v.pipe(
+            v.string(),
+            v.includes(':', 'must be a selector'),
+            v.description('A selector.'),
+            v.examples(['unix:user:web']),
+          ),
+        ),
         v.minLength(1),
         v.description(
           'Selectors of its process on the local socket, all of which must hold: it needs no secret.',
@@ -66,21 +79,21 @@ const client = v.pipe(
     ),
     public: flag('It has no way to keep a secret: a program on a device or in a browser.', false),
     grants: v.pipe(
-      v.array(v.picklist(Object.keys(GRANTS))),
+      v.array(v.pipe(v.picklist(Object.keys(GRANTS)), v.description('A grant.'))),
       v.minLength(1),
       v.description('The grants that it may use.'),
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that is asked for none gets these.'), []),
     redirectUris: v.optional(
-      v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
+      urls('Where people are sent back to, exactly.', 'https://shop.example.com/cb'),
       [],
     ),
     postLogoutRedirectUris: v.optional(
-      v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
+      urls('Where people are sent after they signed out.', 'https://shop.example.com/'),
       [],
     ),
     corsOrigins: v.optional(
-      v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
+      urls('Origins whose pages may call the token endpoint.', 'https://app.example.com'),
       [],
     ),
     consent: flag('People are asked before it is given anything.', true),
@@ -90,7 +103,7 @@ const client = v.pipe(
     ),
     identityProviders: v.optional(
       v.pipe(
-        v.array(v.string()),
+        names('A name below people.identityProviders, or local.'),
         v.description('The identity providers that its people may come from; all where absent.'),
       ),
     ),
@@ -125,7 +138,7 @@ const resource = v.strictObject({
   ttl: v.optional(life('Longest life of access tokens for it.', '1h', DAY)),
   algorithm: v.optional(v.pipe(v.picklist(ALGORITHMS), v.description('What tokens for it are signed with.'))),
   introspectedBy: v.optional(
-    v.pipe(v.array(v.string()), v.description('The clients that may introspect tokens for it (RFC 7662).')),
+    v.pipe(names('A client_id.'), v.description('The clients that may introspect tokens for it (RFC 7662).')),
     [],
   ),
 });
@@ -248,7 +261,7 @@ export const config = v.strictObject({
         ),
         grants: v.optional(
           v.pipe(
-            v.array(v.picklist(REGISTERED_GRANTS)),
+            v.array(v.pipe(v.picklist(REGISTERED_GRANTS), v.description('A grant.'))),
             v.minLength(1),
             v.description('The grants that they may use. client_credentials needs no person who consents.'),
           ),
