@@ -3,6 +3,7 @@
  * person's are also kept under their `jti`, so that they end with their grant; a client's own are
  * kept nowhere, and only noted once revoked.
  */
+import { randomUUID } from 'node:crypto';
 import { createLocalJWKSet, type JWTPayload, jwtVerify } from 'jose';
 import { errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { ClaimSet, Claims } from '../../core/ports.ts';
@@ -32,8 +33,8 @@ type TokenClass = {
   new (properties: Readonly<Record<string, unknown>>): TokenModel;
 };
 
-/** Before a token that introspection and revocation are to find although it is a JWT. */
-const STRUCTURED = 'jwt.';
+/** Before a token that introspection and revocation are to find although it is a JWT; nobody else knows it. */
+const STRUCTURED = `${randomUUID()}.`;
 const REVOKED = 'RevokedToken';
 const verified = new WeakMap<object, Claims>();
 
@@ -44,24 +45,27 @@ export function claimsOf(token: unknown): Claims | undefined {
 
 /** The provider's endpoints refuse structured tokens before they look: this one looks like none. */
 export function disguise(token: string): string {
-  return token.split('.').length === 3 ? `${STRUCTURED}${token}` : token;
+  return token.includes('.') ? `${STRUCTURED}${token}` : token;
 }
 
 export function useCoreTokens(provider: Provider, engine: Engine): void {
   const person = provider.AccessToken as unknown as TokenClass;
   const machine = provider.ClientCredentials as unknown as TokenClass;
   const verify = verifier(engine);
+  // RFC 7592 section 2.3: tokens of a client that is gone are good for nothing.
+  const isKnown = async (id: unknown) => (await provider.Client.find(String(id))) !== undefined;
   issueByCore(person, engine, true);
   issueByCore(machine, engine, false);
   const findStored = person.find.bind(person);
   person.find = async (value, options) => {
     const claims = await verify(value);
-    if (claims?.auth_time === undefined) return undefined;
+    if (claims?.auth_time === undefined || !(await isKnown(claims.client_id))) return undefined;
     return known(await findStored(claims.jti, options), claims);
   };
   machine.find = async (value) => {
     const claims = await verify(value);
-    if (claims === undefined || claims.auth_time !== undefined) return undefined;
+    if (claims === undefined || claims.auth_time !== undefined || !(await isKnown(claims.client_id)))
+      return undefined;
     const key = { realm: engine.realm, model: REVOKED, id: hash(claims.jti) };
     if ((await engine.records.find(key, engine.clock.now())) !== undefined) return undefined;
     const { iat, exp, jti, client_id: clientId, cnf } = claims;

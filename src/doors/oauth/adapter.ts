@@ -7,6 +7,8 @@ import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
 import type { EpochSeconds } from '../../core/ports.ts';
 import type { FoundRecord, RecordFields, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
+import { restoredClient, storedClient } from './registration.ts';
+import type { OAuthConfig } from './settings.ts';
 
 export type AdapterParts = {
   readonly records: RecordStore;
@@ -16,10 +18,13 @@ export type AdapterParts = {
   readonly secret: Uint8Array;
   /** Called for each user code that is tried; throws where they are too many. */
   readonly onUserCode: () => Promise<void>;
+  readonly config: Pick<OAuthConfig, 'registration'>;
 };
 
 /** Found by a second name, a record does not know its id: the hash, vouched for, stands for it. */
 const HASHED = '~';
+/** The ids that registered clients are given. */
+const ID = /^[\w-]{1,64}$/;
 /** An expired device code is told from an unknown one for so long. */
 const AFTERLIFE_SECONDS = 600;
 
@@ -42,15 +47,16 @@ function createIds(secret: Uint8Array) {
 }
 
 export function openAdapter(model: string, parts: AdapterParts): Adapter {
-  const { records, realm, now, secret } = parts;
+  const { records, realm, now, secret, config } = parts;
   const { standIn, storedId } = createIds(secret);
-  const key = (id: string): RecordKey => ({ realm, model, id: model === 'Client' ? id : storedId(id) });
+  const key = (id: string): RecordKey => ({ realm, model, id: storedId(id) });
   const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
     found && {
       ...found.payload,
       ...(found.consumedAt === undefined ? {} : { consumed: found.consumedAt }),
       ...restored,
     };
+  if (model === 'Client') return clientAdapter(parts);
   const endFamily = async (id: string) => {
     const family = (await records.find(key(id), now()))?.family;
     if (family === undefined) return;
@@ -79,7 +85,6 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
         throw new errors.InvalidClientAuth('assertions must only be used once');
     },
     async find(id) {
-      if (model === 'Client') return load(await records.find(key(id), now()), {});
       return load(await records.find(key(id), now()), { jti: id });
     },
     async findByUid(uid) {
@@ -104,6 +109,28 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
     async revokeByGrantId(grantId) {
       await records.removeFamily(realm, storedId(grantId));
     },
+  };
+}
+
+/** Registered clients, by their client_id. */
+function clientAdapter({ records, realm, now, config }: AdapterParts): Adapter {
+  const key = (id: string): RecordKey => ({ realm, model: 'Client', id });
+  const none = async () => undefined;
+  return {
+    async upsert(id, payload) {
+      await records.upsert(key(id), { payload: storedClient(payload as never) as RecordPayload });
+    },
+    async find(id) {
+      const found = ID.test(id) ? await records.find(key(id), now()) : undefined;
+      return restoredClient(found?.payload as never, config) as AdapterPayload | undefined;
+    },
+    async destroy(id) {
+      await records.remove(key(id));
+    },
+    findByUid: none,
+    findByUserCode: none,
+    consume: none,
+    revokeByGrantId: none,
   };
 }
 

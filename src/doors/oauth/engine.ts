@@ -13,6 +13,7 @@ import { clientMetadata } from './clients.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
+import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
 
 export type OpenEngine = {
@@ -28,6 +29,7 @@ const SWEEP_MS = 60_000;
 const SWEEP_MAX = 5_000;
 
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
+  await assertRegistration(parts.config);
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
   const realm = parts.issuer.identifier;
@@ -61,8 +63,9 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       if (peer !== undefined && asksForItself(prepared))
         return answerAttested(prepared, response, engine, peer);
       const { prefix } = current(engine);
-      const { url = '/' } = prepared;
-      Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
+      // The provider takes what was before its own path for the place that it is mounted at.
+      prepared.originalUrl = prepared.url ?? '/';
+      prepared.url = prepared.originalUrl.slice(prefix.length) || '/';
       await current(engine).callback(prepared, response);
     },
     call: (given) => call(current(engine).provider, given),

@@ -10,11 +10,13 @@ import { kindOf } from '../../core/selectors.ts';
 import { readBody } from '../body.ts';
 import { disguise } from './access-tokens.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
+import { hashUpdate } from './registration.ts';
 
 export const BODY_MAX_BYTES = 56 * 1024;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 /** They answer JSON whatever a client says it takes: Java's asks for HTML first. */
-const JSON_ONLY = /\/(token|deviceauthorization|introspect|revocation|userinfo|par)$/;
+const JSON_ONLY =
+  /\/(token|deviceauthorization|introspect|revocation|userinfo|par|register)$|\/register\/[^/]*$/;
 const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
 /** RFC 7523 section 2.2, and draft-ietf-oauth-spiffe-client-auth for an SPIFFE id as the subject. */
 const JWT_BEARER = `${ASSERTION}jwt-bearer`;
@@ -28,12 +30,13 @@ export async function prepare(
 ): Promise<PreparedRequest> {
   pinHost(request, engine);
   if (JSON_ONLY.test(pathOf(request))) request.headers.accept = 'application/json';
-  if (request.method !== 'POST') return request;
+  if (request.method !== 'POST' && request.method !== 'PUT') return request;
   const bytes = await readBody(request, BODY_MAX_BYTES);
+  if (request.method === 'PUT') return replay(request, hashUpdate(bytes), {});
   if (!FORM.test(request.headers['content-type'] ?? '')) return replay(request, bytes, {});
   const form = new URLSearchParams(bytes.toString('utf8'));
-  const token = form.get('token');
-  if (token !== null && /\/(introspect|revocation)$/.test(pathOf(request)))
+  const [token, ...more] = form.getAll('token');
+  if (token !== undefined && more.length === 0 && /\/(introspect|revocation)$/.test(pathOf(request)))
     form.set('token', disguise(token));
   const proven = await provenClient(form, engine, peer);
   return replay(request, Buffer.from(form.toString()), { ...proven, form });
