@@ -47,7 +47,7 @@ function createIds(secret: Uint8Array) {
 }
 
 export function openAdapter(model: string, parts: AdapterParts): Adapter {
-  const { records, realm, now, secret, config } = parts;
+  const { records, realm, now, secret } = parts;
   const { standIn, storedId } = createIds(secret);
   const key = (id: string): RecordKey => ({ realm, model, id: storedId(id) });
   const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
