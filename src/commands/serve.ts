@@ -29,13 +29,11 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
         server.log.warn({ err: error }, 'the service manager was not told');
       }
     };
+    const reloads = inTurn(() => reload(invocation, server, tell));
     try {
       // Before anybody is told that it is ready: a signal without a listener ends the process.
       const stopped = stopSignal(io);
-      let reloading = Promise.resolve();
-      io.onSignal('SIGHUP', () => {
-        reloading = reloading.then(() => reload(invocation, server, tell));
-      });
+      io.onSignal('SIGHUP', reloads.ask);
       for (const warning of loaded.warnings) server.log.warn(warning);
       const { config } = loaded;
       if ('development' in config && config.development)
@@ -46,7 +44,9 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
       await stopped;
       tell('STOPPING=1');
     } finally {
+      const ended = reloads.refuse();
       await server.close();
+      await ended;
     }
     server.log.info('stopped');
     return EXIT.ok;
@@ -58,6 +58,21 @@ function stopSignal(io: Io): Promise<void> {
     io.onSignal('SIGTERM', resolve);
     io.onSignal('SIGINT', resolve);
   });
+}
+
+/** One after another, and none any more once they are refused; that resolves when the one under way has ended. */
+function inTurn(task: () => Promise<void>) {
+  let isRefused = false;
+  let last = Promise.resolve();
+  return {
+    ask() {
+      last = last.then(() => (isRefused ? undefined : task()));
+    },
+    refuse() {
+      isRefused = true;
+      return last;
+    },
+  };
 }
 
 type Server = Awaited<ReturnType<typeof import('../compose.ts')['openServer']>>;

@@ -44,6 +44,7 @@ type ReadyKey = {
 export function open(parts: LocalSignerParts): Signer {
   let ring: KeyRing | undefined;
   let ready = new Map<Algorithm, ReadyKey>();
+  let isClosed = false;
   const signBytes = createQueue();
 
   function readyKey(algorithm: Algorithm): ReadyKey {
@@ -61,6 +62,7 @@ export function open(parts: LocalSignerParts): Signer {
 
   return {
     async sign(claims, algorithm) {
+      if (isClosed) throw new IssuerError('temporarily_unavailable', 'the signer is closed');
       parts.assertFresh();
       const { key, header, input } = readyKey(algorithm);
       assertWithinLimit(key, claims);
@@ -72,6 +74,7 @@ export function open(parts: LocalSignerParts): Signer {
       } satisfies SignedToken;
     },
     async close() {
+      isClosed = true;
       ready.clear();
     },
   };
