@@ -61,6 +61,12 @@ describe('the commands', () => {
       ['explain', '--aud', AUDIENCE, '--pid', 'x'],
       ['keys', 'bogus'],
       ['keys', 'revoke'],
+      ['keys', 'list', 'word'],
+      ['keys', 'rotate', 'RS256'],
+      ['keys', 'import', '/nowhere', '/nowhere'],
+      ['completion', 'bash', 'word'],
+      ['--version', 'word'],
+      ['--help', 'keys', 'word'],
       ['completion', 'tcsh'],
       ['serve', '--config', place.config, '--socket', '/x'],
     ];
