@@ -70,9 +70,10 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
   const isLocal = parts.surface === 'workload' || parts.surface === 'admin';
   const app = new Koa();
   app.use(async (context) => {
-    const methods = routes.get(context.path);
-    const found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
+    let found: Found | undefined;
     try {
+      const methods = routes.get(pathOf(context));
+      found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
       if (isLocal) assertDirect(context);
       if (methods === undefined) throw new IssuerError('not_found', 'no door has this path'); // which may hold anything: it is not logged
       if (found === undefined) throw methodNotAllowed(context, methods);
@@ -83,6 +84,15 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
   });
   app.on('error', () => undefined); // a caller that hangs up is no news
   return app.callback();
+}
+
+/** Koa parses the target when it is first asked for. */
+function pathOf(context: Context): string {
+  try {
+    return context.path;
+  } catch {
+    throw new IssuerError('invalid_request', 'the request target is no URL');
+  }
 }
 
 type Found = { readonly door: Door; readonly route: Route };
