@@ -20,6 +20,8 @@ export async function run(argv: readonly string[]): Promise<number> {
       );
     return await runCommand(name, rest, io);
   } catch (error) {
+    // Whoever read the output, such as `head`, has enough of it.
+    if ((error as NodeJS.ErrnoException).code === 'EPIPE') return EXIT.failed;
     io.writeError(`mintmark: ${describe(error)}\n`);
     return error instanceof CommandError ? error.exitCode : EXIT.failed;
   }

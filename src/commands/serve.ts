@@ -37,7 +37,7 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
       for (const warning of loaded.warnings) server.log.warn(warning);
       const { config } = loaded;
       if ('development' in config && config.development)
-        io.writeError(developmentNotice(config.issuer, config.socket.path));
+        io.writeError(developmentNotice(config, loaded.file !== undefined));
       const whose = 'authority' in config ? { authority: config.authority.url } : { issuer: config.issuer };
       server.log.info({ ...whose, ...server.addresses }, 'ready');
       tell('READY=1');
@@ -116,13 +116,16 @@ function startFailure(error: Error): string {
   return detail ?? error.message;
 }
 
-function developmentNotice(issuer: string, socket: string): string {
+/** Without a file it has one rule, for whoever started it; with one it has the file's. */
+function developmentNotice({ issuer, socket }: LoadedConfig['config'], hasFile: boolean): string {
+  const headline = `THIS IS A DEVELOPMENT ISSUER. ${issuer} is plain http on loopback`;
+  if (hasFile) return `\n  ${headline}: no relying party on another machine can trust it.\n\n`;
   return `
-  THIS IS A DEVELOPMENT ISSUER. ${issuer} is plain http on loopback, and it gives
+  ${headline}, and it gives
   this user's processes a token for any audience. For more: mintmark serve --config FILE
 
   Try it:
-    curl --unix-socket ${socket} http://localhost/v1/tokens/oidc -d '{"aud":"https://example.com"}'
+    curl --unix-socket ${socket.path} http://localhost/v1/tokens/oidc -d '{"aud":"https://example.com"}'
     curl ${issuer}/.well-known/openid-configuration
 
 `;

@@ -41,10 +41,7 @@ test('what nests without an end is refused before it is composed, which takes st
   for (const level of ['[', '{a: ', '- ', '? ', '- [', '[\n'])
     for (const text of [level.repeat(1000), level.repeat(60_000)])
       assert.deepEqual(readYaml(text).problems, [{ path: '', message: 'is nested too deeply' }], level);
-  assert.match(
-    (readYaml(`a: "${'['.repeat(1000)}" # ${'{'.repeat(1000)}`).value as string) && 'taken',
-    /taken/,
-  );
+  assert.deepEqual(readYaml(`a: "${'['.repeat(1000)}" # ${'{'.repeat(1000)}`).problems, []);
 });
 
 test('YAML 1.2 core: no octal, no yes and off; anchors may repeat a list', () => {

@@ -159,6 +159,30 @@ describe('the commands', () => {
     );
   });
 
+  it('jwks --out where no directory can be made says so', async () => {
+    const { code, stderr } = await run('jwks', '--out', '/proc/mintmark');
+    assert.deepEqual([code, stderr.split(':', 2)], [1, ['mintmark', ' ENOENT']]);
+  });
+
+  it('output that nobody reads is no news', async () => {
+    for (const args of [['version'], ['token', '--aud', AUDIENCE]]) {
+      const env = { MINTMARK_SOCKET: place.socket };
+      const { code, stderr } = await mintmark(args, { env, isUnread: true });
+      assert.deepEqual([code, stderr], [1, '']);
+    }
+  });
+
+  it('check takes regular files only: a pipe may have nobody who writes', async () => {
+    const fifo = join(place.directory, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    for (const path of [fifo, '/dev/stdin', '/dev/zero', place.directory])
+      assert.deepEqual(await run('check', '--config', path), {
+        code: 2,
+        stdout: '',
+        stderr: `mintmark: ${path}: is no regular file\n`,
+      });
+  });
+
   it('ca prints the CA that a verifier trusts the listener by, and without it nobody does', async () => {
     const { code, stdout: ca } = await run('ca');
     assert.equal(code, 0);

@@ -123,6 +123,14 @@ describe('mintmark keys', () => {
     const refused = await run('keys', 'import', p12, '--passphrase', join(place.directory, 'wrong'));
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /passphrase/);
+    const without = await run('keys', 'import', p12);
+    assert.match(without.stderr, /passphrase is wrong.* \(--passphrase FILE gives one\)$/m);
+    const weak = join(place.directory, 'weak.pem');
+    openssl('genpkey', '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024', '-out', weak);
+    assert.match(
+      (await run('keys', 'import', weak)).stderr,
+      /rsa 1024 bits: RSA from 2048 bits.* are taken$/m,
+    );
     assert.deepEqual(await keys('list'), before);
     const after = await keys('import', p12, '--passphrase', passphrase);
     assert.notEqual(keyOf(after, 'next'), keyOf(before, 'next'));
