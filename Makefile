@@ -45,7 +45,7 @@ bench: build ## Measure the built program; prints a table and writes bench.json
 e2e: build ## Containers, Prometheus, foreign verifiers, load and kill tests (needs Docker, Go, Python)
 	$(TEST) --test-concurrency=1 'test/e2e/**/*.test.ts' 'test/clients/**/*.test.ts'
 
-cluster: build ## Helm, sidecars, replicas and outages on a real Kubernetes (needs root and Go 1.26)
+cluster: build ## Helm, sidecars, replicas and outages on a real Kubernetes (needs root, Go 1.26, Docker)
 	test/cluster/cluster run $(TEST) --test-concurrency=1 'test/cluster/**/*.test.ts'
 
 image: build ## Build the container image (BASE=image to start from)

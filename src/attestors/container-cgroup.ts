@@ -7,13 +7,16 @@ import type { UnprovenReason } from './reasons.ts';
 export type Place = { readonly id: string; readonly path: string };
 export type Located = Place | { readonly unproven: UnprovenReason };
 
-/** `docker-<id>.scope` below a slice, `<id>` elsewhere; Podman's are `libpod-<id>`. */
-const CONTAINER = /^(?:[a-z]+-)?([0-9a-f]{64})(?:\.scope)?$/;
+/** `docker-<id>.scope` below a slice, `<id>` elsewhere; Podman's are `libpod-<id>`, those of pods `cri-containerd-<id>`. */
+const CONTAINER = /^(?:cri-containerd-|[a-z]+-)?([0-9a-f]{64})(?:\.scope)?$/;
 const HAS_CONTAINER_ID = /[0-9a-f]{64}/i;
 /** Whatever could be the id of a container or a pod to somebody. */
 const ID_LIKE = /[0-9a-f]{32}|[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}/i;
 /** How the cgroups beside our own look from inside a cgroup namespace (cgroup_namespaces(7)). */
 const BESIDE_OURS = '/..';
+
+/** Whether a component of a path is what a runtime calls the cgroup of a container. */
+export const isContainerName = (component: string): boolean => CONTAINER.test(component);
 
 /**
  * Finds the container in the file's text. The outermost component with an

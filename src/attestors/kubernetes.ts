@@ -8,6 +8,7 @@ import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
 import type { Attestor, BearerPeer, Selector, SelectorKind, Workload } from '../core/ports.ts';
 import type { AttestorContext } from './index.ts';
+import { CONTAINER_KIND, containerOf, podWithContainer } from './kubernetes-containers.ts';
 import { imagesOf } from './kubernetes-images.ts';
 import { type PodSource, watchPods } from './kubernetes-pods.ts';
 import { createLimiter } from './rate-limit.ts';
@@ -63,7 +64,9 @@ const PROVEN = [
   'k8s:image',
   'k8s:image-digest',
 ] as const;
-export const claimedKinds = ['sidecar:unix-uid', 'sidecar:unix-gid'] as const;
+/** Taken from the sidecar as they are. */
+const IDS = ['sidecar:unix-uid', 'sidecar:unix-gid'] as const;
+export const claimedKinds = [...IDS, CONTAINER_KIND] as const;
 
 export const kinds = [...PROVEN, ...claimedKinds] as const;
 
@@ -99,15 +102,16 @@ export function createAttestor(
     peers: ['bearer'],
     kinds,
     claimedKinds,
-    async attest({ token, claimed }) {
+    async attest({ token, claimed }, wanted) {
       const reviewed = await review(token);
       limit(reviewed.podUid);
       const { namespace, podName, podUid } = reviewed;
+      const look = async () => assertLive(await source.pod(namespace, podName, podUid), reviewed);
       const [pod, namespaceUid] = await Promise.all([
-        source.pod(namespace, podName, podUid),
+        podWithContainer(look, claimed, wanted),
         source.namespaceUid(namespace),
       ]);
-      return describePod(settings, reviewed, assertLive(pod, reviewed), namespaceUid, claimed);
+      return describePod(settings, reviewed, pod, namespaceUid, { claimed, wanted });
     },
     // A token names one pod for ever, and was asked about for this very request.
     confirm: () => undefined,
@@ -134,9 +138,10 @@ export function describePod(
   reviewed: ReviewedPod,
   pod: V1Pod,
   namespaceUid: string | undefined,
-  claimed: readonly Selector[],
+  { claimed, wanted }: Pick<BearerPeer, 'claimed'> & { readonly wanted: ReadonlySet<SelectorKind> },
 ): Workload {
   const images = imagesOf(pod);
+  const container = containerOf(pod, claimed);
   const values: readonly (readonly [SelectorKind, string | undefined])[] = [
     ['k8s:ns', reviewed.namespace],
     ['k8s:ns-uid', namespaceUid],
@@ -147,6 +152,7 @@ export function describePod(
     ['k8s:node', pod.spec?.nodeName],
     ['k8s:image', images.image],
     ['k8s:image-digest', images.digest],
+    [CONTAINER_KIND, 'name' in container ? container.name : undefined],
     ...claimed.map((selector) => claimOf(selector)),
   ];
   const proven = values.filter((entry): entry is readonly [SelectorKind, string] => entry[1] !== undefined);
@@ -157,13 +163,18 @@ export function describePod(
       ...keyed('k8s:pod-label', labels, pod.metadata?.labels),
       ...keyed('k8s:pod-annotation', annotations, pod.metadata?.annotations),
     ]),
-    unproven: images.unproven,
+    unproven: {
+      ...images.unproven,
+      ...('unproven' in container && wanted.has(CONTAINER_KIND)
+        ? { [CONTAINER_KIND]: container.unproven }
+        : {}),
+    },
   };
 }
 
 /** Claims of a kind that is not known are left out. */
 function claimOf(selector: Selector): readonly [SelectorKind, string | undefined] {
-  const kind = claimedKinds.find((known) => selector.startsWith(`${known}:`));
+  const kind = IDS.find((known) => selector.startsWith(`${known}:`));
   return kind === undefined ? ['', undefined] : [kind, selector.slice(kind.length + 1)];
 }
 

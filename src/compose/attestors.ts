@@ -32,7 +32,7 @@ export async function openAttestors(configured: Configured, context: AttestorCon
   return combine(await Promise.all(opened));
 }
 
-function combine(all: readonly Attestor[]): Attestor {
+export function combine(all: readonly Attestor[]): Attestor {
   const knowing = (peer: Peer) => all.filter(({ peers }) => peers.includes(peer.kind));
   return {
     peers: all.flatMap(({ peers }) => peers),

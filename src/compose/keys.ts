@@ -31,6 +31,7 @@ export type KeysParts = {
   /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
   readonly credentialsDirectory: string | undefined;
   readonly kubernetes: StoreContext['kubernetes'];
+  readonly gids: StoreContext['gids'];
   readonly warn: (message: string) => void;
   readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
   /** A ring took effect. */
@@ -109,9 +110,9 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
 }
 
 async function openStore(parts: KeysParts): Promise<KeyStore> {
-  const { config, credentialsDirectory, warn, kubernetes } = parts;
+  const { config, credentialsDirectory, warn, kubernetes, gids } = parts;
   const { name, block } = config.keys.store;
-  const context: StoreContext = { uid: effectiveUid(), lock: tryLock, warn, kubernetes };
+  const context: StoreContext = { uid: effectiveUid(), gids, lock: tryLock, warn, kubernetes };
   const module = await stores[name as StoreName]();
   const inner = await (module.open as OpenStore)(block, context);
   if (name === 'memory') return inner;

@@ -28,6 +28,7 @@ export type Observers = {
   ) => void;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
   readonly jwksAnswered: (status: number) => void;
+  readonly connectionRefused: (listener: string, limit: string) => void;
   readonly reloaded: (isTaken: boolean, tokenFilePaths: readonly string[]) => void;
   /** From now on the metrics tell of these keys. */
   readonly watchKeys: (keys: Keys) => void;
@@ -83,6 +84,7 @@ export function openObservers({ config, clock, version, nodeVersion, writeLog }:
     },
     metrics: () => metrics.exposition(),
     jwksAnswered: metrics.jwksAnswered,
+    connectionRefused: metrics.connectionRefused,
     reloaded(isTaken, tokenFilePaths) {
       metrics.configReloaded(isTaken);
       metrics.keepTokenFiles(tokenFilePaths);

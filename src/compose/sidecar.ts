@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { openNames } from '../attestors/names.ts';
+import { open as openPodContainer } from '../attestors/pod-container.ts';
 import type { ServerParts, Server as Started } from '../compose.ts';
 import type { LoadedSidecar } from '../config.ts';
 import { IssuerError } from '../core/errors.ts';
@@ -12,7 +13,7 @@ import { createFrame, type Surface } from '../doors/door.ts';
 import { open as openTokenFiles, replaceFile, type TokenFiles } from '../doors/token-files.ts';
 import { effectiveUid } from '../net/kernel.ts';
 import { signers } from '../signers/index.ts';
-import { openAttestors } from './attestors.ts';
+import { combine, openAttestors } from './attestors.ts';
 import { configuredDoors, peerOfSurface } from './doors.ts';
 import { openListeners } from './listeners.ts';
 import { type Observers, openObservers } from './observers.ts';
@@ -28,10 +29,11 @@ type Parts = SidecarParts & {
   readonly issuer: Issuer;
 };
 
-/** What the authority may be told of a caller: its ids, which cost nothing to prove. */
+/** What the authority may be told of a caller: its ids and its container, which cost next to nothing to prove. */
 const CLAIMS: Readonly<Record<SelectorKind, SelectorKind>> = {
   'unix:uid': 'sidecar:unix-uid',
   'unix:gid': 'sidecar:unix-gid',
+  'pod:container-id': 'sidecar:container-id',
 };
 /** The pod's own identity, with nothing narrowed. */
 const POD: Workload = { selectors: new Set(), facts: {}, unproven: {} };
@@ -56,6 +58,7 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
       names: openNames(() => parts.clock.elapsed()),
       frame,
       onPeer: (peer) => parts.attestor.meet?.(peer, new Set(Object.keys(CLAIMS))),
+      onRefused: parts.observers.connectionRefused,
       warn: parts.observers.warn,
     });
     closers.push(() => listeners.close(config.stopWithinSeconds * 1000));
@@ -72,7 +75,7 @@ async function openCore(given: SidecarParts, closers: (() => Promise<void> | voi
   const observers = openObservers({ ...given, config });
   closers.push(() => observers.close());
   const context = { clock, kubernetes: noKubernetes, warn: observers.warn };
-  const attestor = await openAttestors(config.attestors, context);
+  const attestor = combine([await openAttestors(config.attestors, context), openPodContainer()]);
   closers.push(() => attestor.close());
   const { url, ca, caFile, tokenFile, reuseFloor, singleUse } = config.authority;
   const authority = (await signers.authority()).open({ url, ca, caFile, tokenFile, random: Math.random });

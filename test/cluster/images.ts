@@ -94,6 +94,9 @@ function parseDockerfile(text: string) {
   };
 }
 
+/** A network in which nothing else has taken the ports. */
+const OWN_NETWORK = ['unshare', '--net', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
+
 /** In namespaces of their own, as they would run where the image is built. */
 async function runSteps(root: string, steps: readonly Step[]): Promise<void> {
   for (const directory of ['proc', 'dev']) mkdirSync(join(root, directory));
@@ -102,8 +105,8 @@ async function runSteps(root: string, steps: readonly Step[]): Promise<void> {
     const [uid = '', gid = ''] = user.split(':');
     const where = [`--root=${root}`, `--wd=/${HOME}`, '--mount-proc', `--setuid=${uid}`, `--setgid=${gid}`];
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    const program = ['-i', ...variables, 'unshare', '--mount', '--pid', '--fork', ...where, '--', ...command];
-    await must('env', program);
+    const program = [...OWN_NETWORK, 'unshare', '--mount', '--pid', '--fork', ...where, '--', ...command];
+    await must('env', ['-i', ...variables, ...program]);
   }
   rmSync(join(root, 'dev/null'));
 }

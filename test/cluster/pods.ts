@@ -63,6 +63,8 @@ type ContainerStatus = {
   readonly name: string;
   readonly ready: boolean;
   readonly imageID: string;
+  readonly containerID?: string;
+  readonly restartCount: number;
   readonly state: object;
 };
 export type PodObject = {
@@ -119,8 +121,11 @@ export const deletePod = ({ namespace, name }: Pod) =>
   );
 
 /** The process of `mintmark serve` in a pod, as this machine numbers it. */
-export async function programOf(pod: Pod): Promise<number> {
-  const { uid } = (await podOf(pod)).metadata;
+export const programOf = async (pod: Pod): Promise<number> =>
+  findProcess((await podOf(pod)).metadata.uid, 'main.js\0serve');
+
+/** A process whose cgroup and command have these in them: of a pod by its uid, of a container by its id. */
+export function findProcess(cgroup: string, command: string): number {
   const read = (file: string) => {
     try {
       return readFileSync(file, 'latin1');
@@ -132,11 +137,25 @@ export async function programOf(pod: Pod): Promise<number> {
     .filter((name) => /^\d+$/.test(name))
     .find(
       (each) =>
-        read(`/proc/${each}/cgroup`).includes(uid) &&
-        read(`/proc/${each}/cmdline`).includes('main.js\0serve'),
+        read(`/proc/${each}/cgroup`).includes(cgroup) && read(`/proc/${each}/cmdline`).includes(command),
     );
-  assert.ok(pid, `no program in ${pod.name}`);
+  assert.ok(pid, `no ${command} in ${cgroup}`);
   return Number(pid);
+}
+
+/** A token for the authority as the kubelet makes it for a projected volume: bound to the pod. */
+export async function boundToken(pod: Pod, account: string, ...options: string[]): Promise<string> {
+  const { uid } = (await podOf(pod)).metadata;
+  const bound = ['--bound-object-kind=Pod', `--bound-object-name=${pod.name}`, `--bound-object-uid=${uid}`];
+  const how = ['--audience=mintmark', '--duration=10m', ...bound, ...options];
+  return kubectl('-n', pod.namespace, 'create', 'token', account, ...how);
+}
+
+/** The id of a container that runs, as its runtime has it. */
+export async function containerId(pod: Pod, container: string): Promise<string> {
+  const { containerStatuses = [] } = (await podOf(pod)).status;
+  const found = containerStatuses.find(({ name }) => name === container);
+  return found?.containerID?.split('//')[1] ?? 'none';
 }
 
 export const inPod = (pod: Pod, ...command: string[]) => inContainer(pod, 'app', ...command);

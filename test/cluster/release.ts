@@ -118,7 +118,9 @@ type ServiceList = {
  * take up to a minute to look again.
  */
 async function reachable(namespace: string): Promise<void> {
-  const { items } = JSON.parse(await kubectl('-n', namespace, 'get', 'services', '-o', 'json')) as ServiceList;
+  const { items } = JSON.parse(
+    await kubectl('-n', namespace, 'get', 'services', '-o', 'json'),
+  ) as ServiceList;
   const resolver = new Resolver({ timeout: 1000, tries: 1 });
   resolver.setServers([`${new URL((await startCluster()).getCurrentCluster()?.server ?? '').hostname}:53`]);
   for (const { metadata, spec } of items)
@@ -179,8 +181,7 @@ function releaseOf(name: string, namespace: string): Release {
         )
         .map(({ metadata }) => metadata.name);
     },
-    mintmark: (pod, ...args) =>
-      kubectl('-n', namespace, 'exec', pod, '--', 'node', '/opt/mintmark/dist/main.js', ...args),
+    mintmark: (pod, ...args) => kubectl('-n', namespace, 'exec', pod, '--', 'mintmark', ...args),
     async jwks() {
       const { keys } = (await (await fetch(await jwksUrl())).json()) as {
         readonly keys: readonly { readonly kid: string }[];

@@ -80,6 +80,11 @@ const MISTAKES: readonly (readonly [change: string, path: string, message: RegEx
   ['socket: { mode: "0060" }', 'socket.mode', /owner/],
   ['socket: { mode: 384 }', 'socket.mode', /write "0640"/],
   ['socket: { maxConnections: 10 }', 'socket', /maxConnectionsPerUid/],
+  [
+    'private: { listen: "0.0.0.0:8443", tls: { bootstrap: { names: [x] } }, maxConnections: 10 }',
+    'private',
+    /maxConnectionsPerAddress/,
+  ],
   ['socket: { maxConnections: 1.5 }', 'socket.maxConnections', /whole number/],
   ['socket: { maxConnections: 0 }', 'socket.maxConnections', />=1/],
   ['socket: { strictPeer: yes }', 'socket.strictPeer', /true or false, not "yes"/],
