@@ -3,7 +3,7 @@
  * what is configured is loaded. koffi stays outside, since it is native.
  */
 import { chmod, readFile, rm } from 'node:fs/promises';
-import { build, type Plugin } from 'esbuild';
+import { build, type Plugin, transform } from 'esbuild';
 
 /** Koa's table of all media types is a third of the program: what it answers with by a short name is enough. */
 const MEDIA_TYPES = ['application/json', 'application/octet-stream', 'text/html', 'text/plain'];
@@ -14,6 +14,16 @@ const fewMediaTypes: Plugin = {
       const all = JSON.parse(await readFile(path, 'utf8'));
       const few = Object.fromEntries(MEDIA_TYPES.map((type) => [type, all[type]]));
       return { contents: JSON.stringify(few), loader: 'json' };
+    }),
+};
+
+/** oidc-provider knows its models and errors by the names of their classes, in tables and in what it stores. */
+const namedClasses: Plugin = {
+  name: 'named classes',
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /\/oidc-provider\/lib\/(models\/.*|helpers\/\w*errors)\.js$/ }, async ({ path }) => {
+      const { code } = await transform(await readFile(path, 'utf8'), { keepNames: true, target: 'node20' });
+      return { contents: code, loader: 'js' };
     }),
 };
 
@@ -47,7 +57,7 @@ await build({
   sourcemap: true,
   minify: true,
   legalComments: 'linked',
-  plugins: [fewMediaTypes, requiredHttp],
+  plugins: [fewMediaTypes, namedClasses, requiredHttp],
   // What is CommonJS inside asks for `require`.
   banner: {
     js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
