@@ -1,5 +1,5 @@
 /** The register of clients: from the configuration to the metadata of RFC 7591 section 2, and their secrets. */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { ClientMetadata, Provider } from 'oidc-provider';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
@@ -23,7 +23,7 @@ export const OWN_PROPERTIES = [
 
 /** As it is stored: secrets are random and long, so a plain hash keeps them. */
 export function hashSecret(secret: string): string {
-  return `${PREFIX}${createHash('sha256').update(secret).digest('base64url')}`;
+  return `${PREFIX}${hash('sha256', secret, 'base64url')}`;
 }
 
 /** What `certificateSubjectMatches` compares: a client that was proven elsewhere (attested, federated). */
@@ -83,8 +83,8 @@ export function compareHashes(provider: Provider): void {
   };
   client.compareClientSecret = function compareClientSecret(given) {
     const wanted = Buffer.from(hashSecret(given));
-    return (this.clientSecret ?? '').split(' ').some((hash) => {
-      const known = Buffer.from(hash);
+    return (this.clientSecret ?? '').split(' ').some((kept) => {
+      const known = Buffer.from(kept);
       return known.length === wanted.length && timingSafeEqual(known, wanted);
     });
   };

@@ -27,6 +27,12 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const engine: Engine = {
     ...parts,
     realm,
+    origin: new URL(realm),
+    scoping: {
+      issuer: realm,
+      resources: parts.config.resources.map((resource) => ({ ...resource, ttlSeconds: resource.ttl })),
+      ttlSeconds: parts.config.accessTokenTtl,
+    },
     provider: () => current(engine).provider,
     people: openPeople({
       provider: () => current(engine).provider,
@@ -37,7 +43,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       clock: parts.clock,
     }),
   };
-  current(engine); // a mistake in the clients ends the start
+  void current(engine).provider.AccessToken.adapter; // a mistake in the clients, or in the build, ends the start
   const sweeping = setInterval(() => {
     parts.records
       .sweep(parts.clock.now(), SWEEP_MAX)
@@ -76,7 +82,7 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
     provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
-    const prefix = new URL(engine.issuer.identifier).pathname.replace(/\/$/, '');
+    const prefix = engine.origin.pathname.replace(/\/$/, '');
     built = { from: ring, provider, prefix, callback: provider.callback() as Built['callback'] };
     return built;
   };

@@ -5,6 +5,7 @@ import type { DecidedIssuer, Issuer } from '../../core/issuer.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Clock, Peer, RingKey, SelectorKind, Workload } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
+import type { ScopeContext } from '../../core/scopes.ts';
 import type { People } from './people/contract.ts';
 import type { OAuthConfig } from './settings.ts';
 
@@ -28,6 +29,10 @@ export type EngineParts = {
 export type Engine = EngineParts & {
   /** The records' realm. */
   readonly realm: string;
+  /** Of the issuer: what its host and scheme are, whatever a request says. */
+  readonly origin: URL;
+  /** What scopes are decided by. */
+  readonly scoping: ScopeContext;
   readonly people: People;
   readonly provider: () => Provider;
 };

@@ -10,7 +10,7 @@ import {
 } from 'oidc-provider';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { RingKey } from '../../core/ports.ts';
-import { scopedOf, useCoreTokens } from './access-tokens.ts';
+import { useCoreTokens } from './access-tokens.ts';
 import { openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
@@ -176,12 +176,10 @@ function registration({ registration: block }: Engine['config']) {
 
 function ttl(engine: Engine): Configuration['ttl'] {
   const { config } = engine;
-  const lifeOf =
-    (isPerson: boolean) => (ctx: KoaContextWithOIDC, token: { readonly scope?: string | undefined }) =>
-      scopedOf(ctx, engine, token, isPerson).ttlSeconds;
   return {
-    AccessToken: lifeOf(true) as never,
-    ClientCredentials: lifeOf(false) as never,
+    // Each token gets its own (access-tokens.ts).
+    AccessToken: config.accessTokenTtl,
+    ClientCredentials: config.accessTokenTtl,
     AuthorizationCode: 60,
     DeviceCode: config.deviceCodeTtl,
     RefreshToken: (_ctx, _token, client) =>
