@@ -78,9 +78,7 @@ function publicRoutes({
     [`${path}/par`, open],
     ['/device', both, true],
     ['/interaction', both, true],
-    ...(registration === undefined
-      ? []
-      : [[`${path}/register`, ['POST', 'GET', 'PUT', 'DELETE'], true] as const]),
+    ...(registration === undefined ? [] : [[`${path}/register`, ['POST']] as const]),
   ];
 }
 

@@ -6,6 +6,7 @@ import { createHmac, timingSafeEqual, hash as toHash } from 'node:crypto';
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import type { EpochSeconds } from '../../core/ports.ts';
 import type { FoundRecord, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
+import { hashSecret } from './clients.ts';
 
 export type AdapterParts = {
   readonly records: RecordStore;
@@ -72,9 +73,10 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
   };
   return {
     async upsert(id, payload, expiresIn) {
-      const { grantId } = payload;
+      const { grantId, client_secret: secret } = payload as AdapterPayload & { client_secret?: string };
       const family = grantId === undefined ? undefined : storedId(grantId);
-      const fields = { ...fieldsOf(payload, model, now(), expiresIn), family };
+      const kept = secret === undefined ? payload : { ...payload, client_secret: hashSecret(secret) };
+      const fields = { ...fieldsOf(kept, model, now(), expiresIn), family };
       if (model !== 'ReplayDetection') return records.upsert(key(id), fields);
       if (!(await records.insert(key(id), fields, now())))
         throw new errors.InvalidClientAuth('assertions must only be used once');

@@ -1,5 +1,7 @@
 /** The OAuth server of one issuer: an oidc-provider for the ring in effect, with ours before and behind it. */
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientMetadata, Provider } from 'oidc-provider';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
@@ -8,6 +10,7 @@ import { clientMetadata } from './clients.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
+import { openRegistration } from './registration.ts';
 import { prepare } from './request.ts';
 
 export type OpenEngine = {
@@ -18,15 +21,19 @@ export type OpenEngine = {
 };
 
 const SWEEP_MS = 60_000;
-const SWEEP_MAX = 5_000;
+/** So many at a time, with room for others between; each sweep goes on until none is left. */
+const SWEEP_MAX = 1_000;
+const SWEEP_PAUSE_MS = 20;
 
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
+  const registration = await openRegistration(parts.config);
   const current = createSwitch(clients, await openGrants());
   const realm = parts.issuer.identifier;
   const engine: Engine = {
     ...parts,
     realm,
+    registration,
     origin: new URL(realm),
     scoping: {
       issuer: realm,
@@ -44,11 +51,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     }),
   };
   void current(engine).provider.AccessToken.adapter; // a mistake in the clients, or in the build, ends the start
-  const sweeping = setInterval(() => {
-    parts.records
-      .sweep(parts.clock.now(), SWEEP_MAX)
-      .catch((error) => parts.warn(`the sweep of records: ${error.message}`));
-  }, SWEEP_MS).unref();
+  const closing = new AbortController();
+  const sweeping = sweepRecords(parts, closing.signal);
   return {
     engine,
     async handle(request, response, peer) {
@@ -58,10 +62,27 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       await current(engine).callback(prepared, response);
     },
     async close() {
-      clearInterval(sweeping);
+      closing.abort();
+      await sweeping;
       await engine.people.close();
     },
   };
+}
+
+/** Without it whoever may make records, such as anybody's request for authorization, makes the store grow for ever. */
+async function sweepRecords({ records, clock, warn }: EngineParts, signal: AbortSignal): Promise<void> {
+  const pause = (millis: number) => sleep(millis, undefined, { ref: false, signal }).catch(() => undefined);
+  let isMore = false;
+  while (!signal.aborted) {
+    await pause(isMore ? SWEEP_PAUSE_MS : SWEEP_MS);
+    if (signal.aborted) return;
+    try {
+      isMore = (await records.sweep(clock.now(), SWEEP_MAX)) === SWEEP_MAX;
+    } catch (error) {
+      isMore = false;
+      warn(`the sweep of records: ${(error as Error).message}`);
+    }
+  }
 }
 
 type Built = {
@@ -72,6 +93,8 @@ type Built = {
   readonly callback: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 };
 
+const HUNG_UP: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE']);
+
 /** Calls in flight end on the provider that they began with. */
 function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (engine: Engine) => Built {
   let built: Built | undefined;
@@ -81,7 +104,12 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
-    provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
+    const warn = (error: Error) => engine.warn(`OAuth: ${error.message}`);
+    provider.on('server_error', (_ctx, error) => warn(error));
+    // In the place of Koa's own, which prints a stack; a caller that hangs up is no news.
+    (provider as EventEmitter).on('error', (error: NodeJS.ErrnoException) => {
+      if (!HUNG_UP.has(error.code ?? '')) warn(error);
+    });
     const prefix = engine.origin.pathname.replace(/\/$/, '');
     built = { from: ring, provider, prefix, callback: provider.callback() as Built['callback'] };
     return built;

@@ -87,7 +87,10 @@ function settings(engine: Engine): Configuration {
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     clientBasedCORS: (_ctx, origin, client) =>
       ((client.cors_origins as readonly string[] | undefined) ?? []).includes(origin),
-    extraClientMetadata: { properties: [...OWN_PROPERTIES, 'cors_origins'] },
+    extraClientMetadata: {
+      properties: [...OWN_PROPERTIES, 'cors_origins'],
+      validator: engine.registration.validate as never,
+    },
     extraParams: {
       resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
         validateParameters(ctx, client, engine),
@@ -104,9 +107,12 @@ function settings(engine: Engine): Configuration {
     renderError: people.renderError,
     routes: routes(config.path),
     features: features(engine),
+    fetchResponseBodyLimits: { jwks_uri: KEYS_MAX_BYTES, sector_identifier_uri: KEYS_MAX_BYTES } as never,
     ttl: ttl(engine),
   };
 }
+
+const KEYS_MAX_BYTES = 64 * 1024;
 
 const CLIENT_AUTH_METHODS = [
   'client_secret_basic',
@@ -145,7 +151,7 @@ function routes(path: string): Configuration['routes'] {
 }
 
 function features(engine: Engine): NonNullable<Configuration['features']> {
-  const { people, config } = engine;
+  const { people } = engine;
   return {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
@@ -166,13 +172,12 @@ function features(engine: Engine): NonNullable<Configuration['features']> {
       certificateSubjectMatches: (ctx, _property, expected) =>
         expected === provenName((ctx.req as PreparedRequest).provenClient ?? ''),
     },
-    registration: registration(config),
+    registration: { ...engine.registration.feature, issueRegistrationAccessToken: false },
   };
 }
 
-function registration({ registration: block }: Engine['config']) {
-  return block === undefined ? { enabled: false } : { enabled: true, initialAccessToken: true };
-}
+/** The longest life of an access token. */
+const DAY_SECONDS = 86_400;
 
 function ttl(engine: Engine): Configuration['ttl'] {
   const { config } = engine;
@@ -185,7 +190,12 @@ function ttl(engine: Engine): Configuration['ttl'] {
     RefreshToken: (_ctx, _token, client) =>
       (client.refresh_token_ttl as number | undefined) ?? config.refreshTokenTtl,
     IdToken: 600,
-    Grant: config.refreshTokenTtl,
+    // What it was given outlives none of its tokens.
+    Grant: Math.max(
+      ...config.clients.flatMap(({ refreshTokenTtl }) => refreshTokenTtl ?? []),
+      config.refreshTokenTtl,
+      DAY_SECONDS,
+    ),
     Session: config.sessionTtl,
     Interaction: 3600,
   };

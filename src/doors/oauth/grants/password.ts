@@ -20,6 +20,7 @@ export const grant: GrantModule = {
       address: ctx.ip,
       acrValues: acrValues as string | undefined,
       otp: otp as string | undefined,
+      client,
     });
     if (login === undefined) throw new errors.InvalidGrant('invalid_username_or_password');
     ctx.state.login = { ...login, accountId: login.sub };
