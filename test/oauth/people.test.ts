@@ -258,6 +258,22 @@ suite('people', { concurrency: 1 }, () => {
     assert.equal((await poll()).body.error, 'invalid_grant');
   });
 
+  test('wrong user codes are counted, and then even the right one has to wait', async () => {
+    const { token, issuer } = await startOAuth(scope, {
+      clients: [TV],
+      people: { logins: { perAddress: 3 } },
+    });
+    const device = await post(`${issuer}/connect/deviceauthorization`, { client_id: 'tv' });
+    assert.equal(device.status, 200, token);
+    const answers: number[] = [];
+    for (const code of ['BBBB-BBBB', 'CCCC-CCCC', 'DDDD-DDDD', String(device.body.user_code)]) {
+      const person = openBrowser(APP);
+      const page = await person.open(`${issuer}/device`);
+      answers.push((await person.submit(page, /\/device$/, { user_code: code })).status);
+    }
+    assert.deepEqual(answers, [200, 200, 200, 429]);
+  });
+
   test('the password grant: tenant and refresh, wrong password, second factor of another way', async () => {
     const ask = (form: Record<string, string>) =>
       post(

@@ -19,6 +19,7 @@ import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
+import { limitGuesses } from './user-codes.ts';
 
 export type OpenGrants = readonly { readonly type: string; readonly grant: GrantModule }[];
 
@@ -72,6 +73,7 @@ export function buildProvider(
     );
   compareHashes(provider);
   useCoreTokens(provider, engine);
+  limitGuesses(provider, engine);
   return provider;
 }
 
