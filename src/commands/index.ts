@@ -7,6 +7,7 @@ export const commands = {
   jwks: () => import('./jwks.ts'),
   explain: () => import('./explain.ts'),
   ca: () => import('./ca.ts'),
+  secret: () => import('./secret.ts'),
   inject: () => import('./inject.ts'),
   health: () => import('./health.ts'),
   version: () => import('./version.ts'),

@@ -78,7 +78,9 @@ function publicRoutes({
     [`${path}/par`, open],
     ['/device', both, true],
     ['/interaction', both, true],
-    ...(registration === undefined ? [] : [[`${path}/register`, ['POST']] as const]),
+    ...(registration === undefined
+      ? []
+      : [[`${path}/register`, ['POST', 'GET', 'PUT', 'DELETE'], true] as const]),
   ];
 }
 

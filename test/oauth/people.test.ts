@@ -1,12 +1,11 @@
 /** People who sign in to an application, by way of openid-client. */
 import assert from 'node:assert/strict';
-import { request } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { before, suite, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import * as client from 'openid-client';
 import { scopeOf } from '../system/suite.ts';
 import { type Browser, openBrowser, type Page } from './browser.ts';
+import { adminPost } from './people.ts';
 import { API, basic, hashOf, OTHER_API, post, startOAuth } from './server.ts';
 
 const APP = 'https://shop.example.com/';
@@ -38,18 +37,6 @@ const ELSEWHERE = {
   identityProviders: ['corp'],
 };
 const TV = { id: 'tv', public: true, grants: ['device_code', 'refresh_token'], scopes: SCOPES };
-
-export function adminPost(socketPath: string, path: string, body: unknown): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const headers = { 'Content-Type': 'application/json' };
-    request({ socketPath, path, method: 'POST', headers }, async (response) => {
-      await text(response);
-      resolve(response.statusCode ?? 0);
-    })
-      .on('error', reject)
-      .end(JSON.stringify(body));
-  });
-}
 
 suite('people', { concurrency: 1 }, () => {
   const scope = scopeOf();

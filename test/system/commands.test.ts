@@ -20,7 +20,7 @@ import {
 } from './start.ts';
 import { scopeOf } from './suite.ts';
 
-const COMMANDS = 'serve check token keys jwks explain ca inject health version completion'.split(' ');
+const COMMANDS = 'serve check token keys jwks explain ca secret inject health version completion'.split(' ');
 
 describe('the commands', () => {
   const scope = scopeOf();

@@ -55,6 +55,8 @@ export function useCoreTokens(provider: Provider, engine: Engine): void {
   const person = provider.AccessToken as unknown as TokenClass;
   const machine = provider.ClientCredentials as unknown as TokenClass;
   const verify = verifier(engine);
+  // RFC 7592 section 2.3: tokens of a client that is gone are good for nothing.
+  const isKnown = async (id: unknown) => (await provider.Client.find(String(id))) !== undefined;
   issueByCore(person, engine, true);
   issueByCore(machine, engine, false);
   for (const source of [provider.AuthorizationCode, provider.DeviceCode, provider.RefreshToken])
@@ -62,12 +64,13 @@ export function useCoreTokens(provider: Provider, engine: Engine): void {
   const findStored = person.find.bind(person);
   person.find = async (value, options) => {
     const claims = await verify(value);
-    if (claims?.auth_time === undefined) return undefined;
+    if (claims?.auth_time === undefined || !(await isKnown(claims.client_id))) return undefined;
     return known(await findStored(claims.jti, options), claims);
   };
   machine.find = async (value) => {
     const claims = await verify(value);
-    if (claims === undefined || claims.auth_time !== undefined) return undefined;
+    if (claims === undefined || claims.auth_time !== undefined || !(await isKnown(claims.client_id)))
+      return undefined;
     const key = { realm: engine.realm, model: REVOKED, id: hash(claims.jti) };
     if ((await engine.records.find(key, engine.clock.now())) !== undefined) return undefined;
     const { iat, exp, jti, client_id: clientId, cnf } = claims;

@@ -6,7 +6,8 @@ import { createHmac, timingSafeEqual, hash as toHash } from 'node:crypto';
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import type { EpochSeconds } from '../../core/ports.ts';
 import type { FoundRecord, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
-import { hashSecret } from './clients.ts';
+import { restoredClient, storedClient } from './registration.ts';
+import type { OAuthConfig } from './settings.ts';
 
 export type AdapterParts = {
   readonly records: RecordStore;
@@ -14,10 +15,13 @@ export type AdapterParts = {
   readonly now: () => EpochSeconds;
   /** Vouches for the ids that stand for hashed ones. */
   readonly secret: Uint8Array;
+  readonly config: Pick<OAuthConfig, 'registration'>;
 };
 
 /** Found by a second name, a record does not know its id: the hash, vouched for, stands for it. */
 const HASHED = '~';
+/** The ids that registered clients are given. */
+const ID = /^[\w-]{1,64}$/;
 /** An expired device code is told from an unknown one for so long. */
 const AFTERLIFE_SECONDS = 600;
 
@@ -47,7 +51,7 @@ export function isStandIn(id: string): boolean {
   return id.startsWith(HASHED);
 }
 
-export function openAdapter(model: string, { records, realm, now, secret }: AdapterParts): Adapter {
+export function openAdapter(model: string, { records, realm, now, secret, config }: AdapterParts): Adapter {
   if (!MODELS.has(model)) throw new Error(`the provider has no model ${model}: its classes were renamed`);
   const mac = (text: string) => createHmac('sha256', secret).update(text).digest('base64url');
   const standIn = (stored: string) => `${HASHED}${stored}.${mac(stored)}`;
@@ -58,13 +62,14 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     const isOurs = given.length === right.length && timingSafeEqual(given, right);
     return isOurs ? stored : hash(id);
   };
-  const key = (id: string): RecordKey => ({ realm, model, id: model === 'Client' ? id : storedId(id) });
+  const key = (id: string): RecordKey => ({ realm, model, id: storedId(id) });
   const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
     found && {
       ...found.payload,
       ...(found.consumedAt === undefined ? {} : { consumed: found.consumedAt }),
       ...restored,
     };
+  if (model === 'Client') return clientAdapter({ records, realm, now, secret, config });
   const endFamily = async (id: string) => {
     const family = (await records.find(key(id), now()))?.family;
     if (family === undefined) return;
@@ -73,16 +78,14 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
   };
   return {
     async upsert(id, payload, expiresIn) {
-      const { grantId, client_secret: secret } = payload as AdapterPayload & { client_secret?: string };
+      const { grantId } = payload;
       const family = grantId === undefined ? undefined : storedId(grantId);
-      const kept = secret === undefined ? payload : { ...payload, client_secret: hashSecret(secret) };
-      const fields = { ...fieldsOf(kept, model, now(), expiresIn), family };
+      const fields = { ...fieldsOf(payload, model, now(), expiresIn), family };
       if (model !== 'ReplayDetection') return records.upsert(key(id), fields);
       if (!(await records.insert(key(id), fields, now())))
         throw new errors.InvalidClientAuth('assertions must only be used once');
     },
     async find(id) {
-      if (model === 'Client') return load(await records.find(key(id), now()), {});
       return load(await records.find(key(id), now()), { jti: id });
     },
     async findByUid(uid) {
@@ -106,6 +109,28 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     async revokeByGrantId(grantId) {
       await records.removeFamily(realm, storedId(grantId));
     },
+  };
+}
+
+/** Registered clients, by their client_id. */
+function clientAdapter({ records, realm, now, config }: AdapterParts): Adapter {
+  const key = (id: string): RecordKey => ({ realm, model: 'Client', id });
+  const none = async () => undefined;
+  return {
+    async upsert(id, payload) {
+      await records.upsert(key(id), { payload: storedClient(payload as never) as RecordPayload });
+    },
+    async find(id) {
+      const found = ID.test(id) ? await records.find(key(id), now()) : undefined;
+      return restoredClient(found?.payload as never, config) as AdapterPayload | undefined;
+    },
+    async destroy(id) {
+      await records.remove(key(id));
+    },
+    findByUid: none,
+    findByUserCode: none,
+    consume: none,
+    revokeByGrantId: none,
   };
 }
 

@@ -10,7 +10,7 @@ import { clientMetadata } from './clients.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
-import { openRegistration } from './registration.ts';
+import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
 
 export type OpenEngine = {
@@ -26,14 +26,13 @@ const SWEEP_MAX = 1_000;
 const SWEEP_PAUSE_MS = 20;
 
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
+  await assertRegistration(parts.config);
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
-  const registration = await openRegistration(parts.config);
   const current = createSwitch(clients, await openGrants());
   const realm = parts.issuer.identifier;
   const engine: Engine = {
     ...parts,
     realm,
-    registration,
     origin: new URL(realm),
     scoping: {
       issuer: realm,

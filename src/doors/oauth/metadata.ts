@@ -19,7 +19,11 @@ const CLAIMS = [
 
 export function metadata(config: OAuthConfig, issuer: string): Readonly<Record<string, unknown>> {
   const at = (name: string) => `${issuer}${config.path}/${name}`;
-  const used = new Set(config.clients.flatMap(({ grants }) => grants));
+  const used = new Set(
+    [...config.clients, config.registration ?? { grants: [] }].flatMap(
+      ({ grants }) => grants as readonly string[],
+    ),
+  );
   return {
     authorization_endpoint: at('authorize'),
     token_endpoint: at('token'),
@@ -31,7 +35,7 @@ export function metadata(config: OAuthConfig, issuer: string): Readonly<Record<s
     pushed_authorization_request_endpoint: at('par'),
     ...(config.registration === undefined ? {} : { registration_endpoint: at('register') }),
     grant_types_supported: Object.entries(GRANTS)
-      .filter(([name]) => used.has(name) || config.registration !== undefined)
+      .filter(([name]) => used.has(name))
       .map(([, { type }]) => type),
     response_types_supported: ['code'],
     response_modes_supported: ['query', 'fragment', 'form_post'],

@@ -7,7 +7,6 @@ import type { Clock, Peer, RingKey, SelectorKind, Workload } from '../../core/po
 import type { RecordStore } from '../../core/records.ts';
 import type { ScopeContext } from '../../core/scopes.ts';
 import type { People } from './people/contract.ts';
-import type { Registration } from './registration.ts';
 import type { OAuthConfig } from './settings.ts';
 
 export type EngineParts = {
@@ -35,7 +34,6 @@ export type Engine = EngineParts & {
   /** What scopes are decided by. */
   readonly scoping: ScopeContext;
   readonly people: People;
-  readonly registration: Registration;
   readonly provider: () => Provider;
 };
 

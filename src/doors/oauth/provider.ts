@@ -13,12 +13,14 @@ import type { RingKey } from '../../core/ports.ts';
 import { useCoreTokens } from './access-tokens.ts';
 import { openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
+import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
 import { existingGrant } from './consent.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
+import { registrationFeatures, useInitialToken } from './registration.ts';
 import { limitGuesses } from './user-codes.ts';
 
 export type OpenGrants = readonly { readonly type: string; readonly grant: GrantModule }[];
@@ -72,6 +74,7 @@ export function buildProvider(
       [...(grant.repeatable ?? [])],
     );
   compareHashes(provider);
+  useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
   limitGuesses(provider, engine);
   return provider;
@@ -79,19 +82,20 @@ export function buildProvider(
 
 function settings(engine: Engine): Configuration {
   const { config, people, records, realm, clock, secret } = engine;
-  const adapterParts = { records, realm, now: () => clock.now(), secret };
+  const adapterParts = { records, realm, now: () => clock.now(), secret, config };
   return {
     adapter: (model) => openAdapter(model, adapterParts),
     scopes: [...allScopes(config)],
     claims: people.claims,
     cookies: cookies(engine),
     clientAuthMethods: CLIENT_AUTH_METHODS,
+    fetch: fetchOf(engine) as never,
+    fetchResponseBodyLimits: { jwks_uri: FETCH_MAX_BYTES } as never,
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     clientBasedCORS: (_ctx, origin, client) =>
       ((client.cors_origins as readonly string[] | undefined) ?? []).includes(origin),
     extraClientMetadata: {
       properties: [...OWN_PROPERTIES, 'cors_origins'],
-      validator: engine.registration.validate as never,
     },
     extraParams: {
       resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
@@ -109,12 +113,9 @@ function settings(engine: Engine): Configuration {
     renderError: people.renderError,
     routes: routes(config.path),
     features: features(engine),
-    fetchResponseBodyLimits: { jwks_uri: KEYS_MAX_BYTES, sector_identifier_uri: KEYS_MAX_BYTES } as never,
     ttl: ttl(engine),
   };
 }
-
-const KEYS_MAX_BYTES = 64 * 1024;
 
 const CLIENT_AUTH_METHODS = [
   'client_secret_basic',
@@ -123,6 +124,13 @@ const CLIENT_AUTH_METHODS = [
   'tls_client_auth',
   'none',
 ] as const as unknown as NonNullable<Configuration['clientAuthMethods']>;
+
+function fetchOf({ config, issuer }: Engine) {
+  const uris = config.clients.flatMap(({ jwksUri }) =>
+    jwksUri === undefined ? [] : [new URL(jwksUri).href],
+  );
+  return clientFetch({ trusted: new Set(uris), isDevelopment: issuer.identifier.startsWith('http:') });
+}
 
 function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
   const { protocol, pathname } = new URL(issuer.identifier);
@@ -153,7 +161,7 @@ function routes(path: string): Configuration['routes'] {
 }
 
 function features(engine: Engine): NonNullable<Configuration['features']> {
-  const { people } = engine;
+  const { config, people } = engine;
   return {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
@@ -174,7 +182,7 @@ function features(engine: Engine): NonNullable<Configuration['features']> {
       certificateSubjectMatches: (ctx, _property, expected) =>
         expected === provenName((ctx.req as PreparedRequest).provenClient ?? ''),
     },
-    registration: { ...engine.registration.feature, issueRegistrationAccessToken: false },
+    ...registrationFeatures(config),
   };
 }
 

@@ -10,11 +10,13 @@ import { readBody } from '../body.ts';
 import { disguise } from './access-tokens.ts';
 import { isStandIn } from './adapter.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
+import { hashUpdate } from './registration.ts';
 
 export const BODY_MAX_BYTES = 56 * 1024;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 /** They answer JSON whatever a client says it takes: Java's asks for HTML first. */
-const JSON_ONLY = /\/(token|deviceauthorization|introspect|revocation|userinfo|par|register)$/;
+const JSON_ONLY =
+  /\/(token|deviceauthorization|introspect|revocation|userinfo|par|register)$|\/register\/[^/]*$/;
 const LOOKS_AT_TOKENS = /\/(introspect|revocation)$/;
 const BEARER_VALUES = ['code', 'refresh_token', 'device_code', 'token'];
 const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
@@ -31,8 +33,9 @@ export async function prepare(
   const path = request.url?.split('?', 1)[0] ?? '';
   pinHost(request, engine.origin);
   if (JSON_ONLY.test(path)) request.headers.accept = 'application/json';
-  if (request.method !== 'POST') return request;
+  if (request.method !== 'POST' && request.method !== 'PUT') return request;
   const bytes = await readBody(request, BODY_MAX_BYTES);
+  if (request.method === 'PUT') return withBody(request, hashUpdate(bytes));
   if (!FORM.test(request.headers['content-type'] ?? '')) return withBody(request, bytes);
   const form = new URLSearchParams(bytes.toString('utf8'));
   const isChanged = changeValues(form, path);

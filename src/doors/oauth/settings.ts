@@ -1,58 +1,19 @@
 /** The settings of `doors.oauth`. */
 import * as v from 'valibot';
 import { ALGORITHMS } from '../../core/ports.ts';
+import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import { GRANTS } from './grants/index.ts';
+import { audience, DAY, flag, life, path, scopes, text, url, VISIBLE } from './setting-kinds.ts';
 
-const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
-const DURATION = /^([1-9]\d{0,6})([smhd])$/;
-const DAY = 86_400;
-/** RFC 6749 section 3.3: a scope-token. */
-const SCOPE = /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/;
-const VISIBLE = /^[\x21-\x7E]{1,255}$/;
+/** The others are for clients that an operator knows. */
+const REGISTERED_GRANTS = [
+  'authorization_code',
+  'refresh_token',
+  'device_code',
+  'client_credentials',
+] as const;
+
 const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
-
-function text(form: RegExp, problem: string, description: string, example: string) {
-  return v.pipe(v.string(), v.regex(form, problem), v.description(description), v.examples([example]));
-}
-
-function flag(description: string, fallback: boolean) {
-  return v.optional(v.pipe(v.boolean(), v.description(description)), fallback);
-}
-
-/** A time such as 1h, or whole seconds. */
-function life(description: string, example: string, maxSeconds: number) {
-  return v.pipe(
-    v.union([
-      v.pipe(v.number(), v.integer(), v.minValue(1)),
-      text(DURATION, `must be a time such as ${example}`, description, example),
-    ]),
-    v.transform((given) => {
-      if (typeof given === 'number') return given;
-      const [, count, unit] = DURATION.exec(given) ?? [];
-      return Number(count) * UNITS[unit as keyof typeof UNITS];
-    }),
-    v.check((seconds) => seconds <= maxSeconds, `must be at most ${maxSeconds} seconds`),
-    v.description(description),
-  );
-}
-
-const scope = text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'orders.read');
-const scopes = (description: string) => v.pipe(v.array(scope), v.description(description));
-const path = (description: string, example: string) =>
-  text(/^\/[^\0]{0,4095}$/, 'must be an absolute path', description, example);
-const audience = text(
-  VISIBLE,
-  'must be 1 to 255 visible ASCII characters',
-  'Its name in `aud`, `resource` and `audience`.',
-  'https://orders.example.com',
-);
-const url = (description: string, example: string) =>
-  v.pipe(
-    v.string(),
-    v.check((given) => URL.canParse(given), 'is no URL'),
-    v.description(description),
-    v.examples([example]),
-  );
 
 const client = v.pipe(
   v.strictObject({
@@ -274,12 +235,25 @@ export const config = v.strictObject({
     v.pipe(
       v.strictObject({
         accessTokenFile: path(
-          'A file that holds the initial access token.',
+          'A file that holds the initial access token, or its hash from `mintmark secret`.',
           '/etc/mintmark/registration-token',
         ),
-        scopes: v.optional(scopes('The scopes that registered clients may have.'), []),
+        scopes: v.optional(
+          scopes('The scopes that registered clients may have; those for signing in where absent.'),
+          [...IDENTITY_SCOPES],
+        ),
+        grants: v.optional(
+          v.pipe(
+            v.array(v.picklist(REGISTERED_GRANTS)),
+            v.minLength(1),
+            v.description('The grants that they may use. client_credentials needs no person who consents.'),
+          ),
+          ['authorization_code', 'refresh_token', 'device_code'],
+        ),
       }),
-      v.description('Dynamic registration of clients (RFC 7591); off where absent.'),
+      v.description(
+        'Dynamic registration of clients (RFC 7591); where absent nobody registers, and whoever did is unknown.',
+      ),
     ),
   ),
 });
