@@ -27,6 +27,7 @@ test('a file that only just suffices gets every default', async () => {
       maxConnectionsPerUid: 256,
     },
     private: undefined,
+    records: undefined,
     public: { listen: { host: '127.0.0.1', port: 8080 }, tls: { kind: 'none' }, cacheForSeconds: 300 },
     status: { listen: { host: '127.0.0.1', port: 9464 } },
     admin: { path: '/run/mintmark/admin.sock' },

@@ -50,7 +50,7 @@ a: 2
     'mintmark.yaml:16: rules[1].name: is the name of rules[0] too',
     'mintmark.yaml:17: tokens[0].mode: lets others at the token: 0640 is the most',
     'mintmark.yaml:17: tokens[0].rule: there is no rule of this name; rules: web, web',
-    'mintmark.yaml:18: a: is not known here (known: issuer, host, socket, public, private, status, admin, keys, attestors, doors, rules, tokens, log, stopWithin)',
+    'mintmark.yaml:18: a: is not known here (known: issuer, host, socket, public, private, status, admin, keys, records, attestors, doors, rules, tokens, log, stopWithin)',
     'mintmark.yaml:19: the same key stands here a second time',
   ]);
 });

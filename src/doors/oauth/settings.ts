@@ -39,7 +39,13 @@ const client = v.pipe(
     secretFile: v.optional(path('A file that holds its secret.', '/etc/mintmark/shop-secret')),
     jwks: v.optional(
       v.pipe(
-        v.strictObject({ keys: v.pipe(v.array(v.record(v.string(), v.unknown())), v.minLength(1)) }),
+        v.strictObject({
+          keys: v.pipe(
+            v.array(v.record(v.string(), v.unknown())),
+            v.minLength(1),
+            v.description('JWKs (RFC 7517).'),
+          ),
+        }),
         v.description('Its public keys, for private_key_jwt (RFC 7523 section 2.2).'),
       ),
     ),
@@ -48,7 +54,14 @@ const client = v.pipe(
     ),
     match: v.optional(
       v.pipe(
-        v.array(v.pipe(v.string(), v.includes(':', 'must be a selector'), v.examples(['unix:user:web']))),
+        v.array(
+          v.pipe(
+            v.string(),
+            v.includes(':', 'must be a selector'),
+            v.description('A selector.'),
+            v.examples(['unix:user:web']),
+          ),
+        ),
         v.minLength(1),
         v.description(
           'Selectors of its process on the local socket, all of which must hold: it needs no secret.',
@@ -66,21 +79,32 @@ const client = v.pipe(
     ),
     public: flag('It has no way to keep a secret: a program on a device or in a browser.', false),
     grants: v.pipe(
-      v.array(v.picklist(Object.keys(GRANTS))),
+      v.array(v.pipe(v.picklist(Object.keys(GRANTS)), v.description('A grant.'))),
       v.minLength(1),
       v.description('The grants that it may use.'),
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that is asked for none gets these.'), []),
     redirectUris: v.optional(
-      v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
+      v.pipe(
+        v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
+        v.description(
+          'Where people may be sent back to, character by character; any port of a loopback address.',
+        ),
+      ),
       [],
     ),
     postLogoutRedirectUris: v.optional(
-      v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
+      v.pipe(
+        v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
+        v.description('Where people may be sent after they signed out.'),
+      ),
       [],
     ),
     corsOrigins: v.optional(
-      v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
+      v.pipe(
+        v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
+        v.description('Origins whose pages may call its endpoints.'),
+      ),
       [],
     ),
     consent: flag('People are asked before it is given anything.', true),
@@ -90,7 +114,7 @@ const client = v.pipe(
     ),
     identityProviders: v.optional(
       v.pipe(
-        v.array(v.string()),
+        v.array(v.pipe(v.string(), v.description('Its name, or local.'))),
         v.description('The identity providers that its people may come from; all where absent.'),
       ),
     ),
@@ -125,7 +149,10 @@ const resource = v.strictObject({
   ttl: v.optional(life('Longest life of access tokens for it.', '1h', DAY)),
   algorithm: v.optional(v.pipe(v.picklist(ALGORITHMS), v.description('What tokens for it are signed with.'))),
   introspectedBy: v.optional(
-    v.pipe(v.array(v.string()), v.description('The clients that may introspect tokens for it (RFC 7662).')),
+    v.pipe(
+      v.array(v.pipe(v.string(), v.description('The id of a client.'))),
+      v.description('The clients that may introspect tokens for it (RFC 7662).'),
+    ),
     [],
   ),
 });
@@ -244,7 +271,7 @@ export const config = v.strictObject({
         ),
         grants: v.optional(
           v.pipe(
-            v.array(v.picklist(REGISTERED_GRANTS)),
+            v.array(v.pipe(v.picklist(REGISTERED_GRANTS), v.description('A grant.'))),
             v.minLength(1),
             v.description('The grants that they may use. client_credentials needs no person who consents.'),
           ),
