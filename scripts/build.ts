@@ -1,6 +1,7 @@
 /**
  * src → dist: one file for the program and a chunk for each plug-in, so that only
- * what is configured is loaded. koffi stays outside, since it is native.
+ * what is configured is loaded. koffi stays outside, since it is native; so does pg-native, which pg
+ * does without.
  */
 import { chmod, readFile, rm } from 'node:fs/promises';
 import { build, type Plugin, transform } from 'esbuild';
@@ -53,7 +54,7 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  external: ['koffi'],
+  external: ['koffi', 'pg-native'],
   sourcemap: true,
   minify: true,
   legalComments: 'linked',

@@ -108,6 +108,7 @@ function createIo(): Io {
     env: process.env,
     uid: process.getuid?.() ?? 0,
     gid: process.getgid?.() ?? 0,
+    gids: process.getgroups?.() ?? [],
     pid: process.pid,
     version: packageJson.version,
     nodeVersion: process.version,
@@ -115,8 +116,32 @@ function createIo(): Io {
     write: (text) => writeAll(1, text),
     writeError: (text) => writeAll(2, text),
     readInput: () => buffer(process.stdin),
+    canAsk: process.stdin.isTTY === true,
+    askSecret,
     onSignal: (signal, handler) => process.on(signal, handler),
   };
+}
+
+/** Keys come one by one in raw mode, and none is echoed. */
+async function askSecret(question: string): Promise<string> {
+  const { stdin } = process;
+  stdin.setRawMode(true).setEncoding('utf8');
+  writeAll(2, question);
+  let typed = '';
+  try {
+    for await (const keys of stdin.iterator({ destroyOnReturn: false })) {
+      for (const key of String(keys)) {
+        if (key === '\r' || key === '\n') return typed;
+        if (key === '\u0003' || key === '\u0004') throw new CommandError('broken off');
+        if (key === '\u007f' || key === '\b') typed = [...typed].slice(0, -1).join('');
+        else if (key >= ' ') typed += key;
+      }
+    }
+    throw new CommandError('broken off');
+  } finally {
+    stdin.setRawMode(false).pause();
+    writeAll(2, '\n');
+  }
 }
 
 /** Synchronously, so that an audit line is written before its token is answered. Throws where nobody reads. */

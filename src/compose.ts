@@ -4,10 +4,11 @@ import { type Names, openNames } from './attestors/names.ts';
 import { openAttestors } from './compose/attestors.ts';
 import { withAwsToken, writeAwsEnvironment } from './compose/aws.ts';
 import { ruleWarnings } from './compose/check.ts';
-import { doorDemands, openDoors } from './compose/doors.ts';
+import { openDoors } from './compose/doors.ts';
 import { type Keys, openKeys } from './compose/keys.ts';
 import { kubernetesConfig } from './compose/kubernetes.ts';
 import { type Listeners, openListeners } from './compose/listeners.ts';
+import { doorDemands } from './compose/oauth.ts';
 import { type Observers, openObservers } from './compose/observers.ts';
 import { policyOf } from './compose/policy.ts';
 import { openRecords } from './compose/records.ts';
@@ -29,6 +30,8 @@ export type ServerParts = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The process's own group id. */
   readonly gid: number;
+  /** All its group ids, the supplementary ones too. */
+  readonly gids: readonly number[];
   readonly version: string;
   readonly nodeVersion: string;
   /** Writes a line of the log, all of it; throws where it cannot. */
@@ -113,19 +116,22 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
   const observers = openObservers({ ...given, config, clock });
   closers.push(() => observers.close());
   const kubernetes = kubernetesConfig(given.env);
-  const attestor = await openAttestors(config.attestors, { clock, kubernetes, warn: observers.warn });
+  const { warn, onKeysFetched } = observers;
+  const own = { identifier: config.issuer, keys: () => keys.live.current.keys };
+  const attestor = await openAttestors(config.attestors, { clock, kubernetes, own, warn, onKeysFetched });
   closers.push(() => attestor.close());
   const names = openNames(clock.elapsed);
   const policy = await policyOf(loaded, attestor, names);
   const effect: Effect = { loaded, policy, coming: policy, tokenFiles: NO_TOKEN_FILES };
-  const keys = await openKeys({
+  const keys: Keys = await openKeys({
     config,
     clock,
     policy: () => effect.coming,
     demands: await doorDemands(config),
     credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
     kubernetes,
-    warn: observers.warn,
+    gids: given.gids,
+    warn,
     onFault: observers.storeFault,
     onRing: observers.ringChanged,
   });
@@ -168,6 +174,7 @@ async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> 
     store: keys.store,
     frame: doors.frame,
     onPeer: (peer) => attestor.meet?.(peer, effect.policy.wanted),
+    onRefused: observers.connectionRefused,
     warn: observers.warn,
   });
   return listeners;
@@ -196,6 +203,7 @@ const FIXED = [
   'records',
   'attestors',
   'doors',
+  'issuers',
   'log',
 ] as const;
 

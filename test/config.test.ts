@@ -17,6 +17,8 @@ test('a file that only just suffices gets every default', async () => {
   assert.deepEqual(warnings, []);
   assert.deepEqual(config, {
     issuer: 'https://id.example.com',
+    issuers: {},
+    records: undefined,
     development: false,
     host: 'web-1',
     socket: {
@@ -27,7 +29,6 @@ test('a file that only just suffices gets every default', async () => {
       maxConnectionsPerUid: 256,
     },
     private: undefined,
-    records: undefined,
     public: { listen: { host: '127.0.0.1', port: 8080 }, tls: { kind: 'none' }, cacheForSeconds: 300 },
     status: { listen: { host: '127.0.0.1', port: 9464 } },
     admin: { path: '/run/mintmark/admin.sock' },

@@ -60,7 +60,7 @@ export type DockerSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'cgro
 /** Shape: Attestor of core/ports.ts. */
 export function open(
   block: v.InferOutput<typeof config>,
-  { clock }: Pick<AttestorContext, 'clock'>,
+  { clock }: { readonly clock: Pick<AttestorContext['clock'], 'elapsed'> },
 ): Attestor<UnixPeer> {
   const { socket, timeoutSeconds } = block;
   return createAttestor(block, openDockerApi({ socket, timeoutSeconds, elapsed: () => clock.elapsed() }));

@@ -23,6 +23,13 @@ export const UNPROVEN_REASONS = {
   no_compose: 'Its container was not started by Docker Compose.',
   no_digest: 'Its image was made here and never pulled or pushed, so no registry has a digest of it.',
   several_digests: 'Registries have several digests of its image, and its name says of none which.',
+  no_claim: 'The token does not have the claim.',
+  value_empty: 'The value of the claim is empty.',
+  value_too_long: 'The value of the claim is longer than 512 characters.',
+  value_not_text: 'The value of the claim has a control character or half of a surrogate pair in it.',
+  value_not_plain: 'The value of the claim is no text, number or boolean, nor a list of them.',
+  number_not_exact: 'The value of the claim is a number that others may read otherwise (above 2^53).',
+  too_many_values: 'The claim is a list of more than 100 values.',
 } as const;
 
 export type UnprovenReason = keyof typeof UNPROVEN_REASONS;

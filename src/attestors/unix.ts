@@ -46,14 +46,14 @@ export const kinds = [
 const EXECUTABLE_KINDS = ['unix:path', 'unix:sha256'] as const;
 
 /** It has something to remember of each connection. */
-export type UnixAttestor = Omit<Required<Attestor<UnixPeer>>, 'claimedKinds'>;
+export type UnixAttestor = Attestor<UnixPeer> & Required<Pick<Attestor<UnixPeer>, 'meet'>>;
 
 type KnownAccounts = { readonly users: Accounts; readonly groups: Accounts; readonly workload: Workload };
 
 /** Shape: Attestor of core/ports.ts. */
 export function open(
   block: v.InferOutput<typeof config>,
-  { clock }: Pick<AttestorContext, 'clock'>,
+  { clock }: { readonly clock: Pick<AttestorContext['clock'], 'elapsed'> },
 ): UnixAttestor {
   const elapsed = () => clock.elapsed();
   const { executableLimitMiB, hashTimeoutSeconds: timeoutSeconds } = block;

@@ -25,6 +25,8 @@ export type Io = {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly uid: number;
   readonly gid: number;
+  /** All its group ids, the supplementary ones too. */
+  readonly gids: readonly number[];
   readonly pid: number;
   readonly version: string;
   readonly nodeVersion: string;
@@ -32,6 +34,10 @@ export type Io = {
   write(text: string): void;
   writeError(text: string): void;
   readInput(): Promise<Buffer>;
+  /** Somebody sits at standard input. */
+  readonly canAsk: boolean;
+  /** One typed line that is not shown. Throws CommandError where it is broken off. */
+  askSecret(question: string): Promise<string>;
   onSignal(signal: 'SIGHUP' | 'SIGTERM' | 'SIGINT', handler: () => void): void;
 };
 

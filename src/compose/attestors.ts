@@ -1,11 +1,12 @@
 /** All configured attestors as one: each proves what it can of the peers that it knows. */
 import { type AttestorContext, type AttestorName, attestors } from '../attestors/index.ts';
 import { IssuerError } from '../core/errors.ts';
-import type { Attestor, Peer, SelectorKind } from '../core/ports.ts';
+import type { Attestor, Peer, Provable, Workload } from '../core/ports.ts';
+import { kindOf } from '../core/selectors.ts';
 
-type AttestorModule = {
-  readonly kinds: readonly SelectorKind[];
-  readonly claimedKinds?: readonly SelectorKind[];
+type AttestorModule = Provable & {
+  /** Where what can be proven depends on the settings. */
+  readonly provable?: (block: unknown) => Provable;
   open(block: unknown, context: AttestorContext): Attestor | Promise<Attestor>;
 };
 
@@ -14,15 +15,13 @@ type Configured = Readonly<Record<string, unknown>>;
 const load = (name: string) =>
   attestors[name as AttestorName]() as Promise<unknown> as Promise<AttestorModule>;
 
-export type Provable = Required<Pick<Attestor, 'kinds' | 'claimedKinds'>>;
-
 /** What the configured attestors can prove, without opening them. */
 export async function provable(configured: Configured): Promise<Provable> {
-  const modules = await Promise.all(Object.keys(configured).map(load));
-  return {
-    kinds: modules.flatMap(({ kinds }) => kinds),
-    claimedKinds: modules.flatMap(({ claimedKinds = [] }) => claimedKinds),
-  };
+  const all = Object.entries(configured).map(async ([name, block]) => {
+    const module = await load(name);
+    return module.provable?.(block) ?? module;
+  });
+  return combineProvable(await Promise.all(all));
 }
 
 export async function openAttestors(configured: Configured, context: AttestorContext): Promise<Attestor> {
@@ -32,12 +31,24 @@ export async function openAttestors(configured: Configured, context: AttestorCon
   return combine(await Promise.all(opened));
 }
 
+function combineProvable(all: readonly Provable[]): Provable {
+  return {
+    kinds: all.flatMap(({ kinds }) => kinds),
+    claimedKinds: all.flatMap(({ claimedKinds = [] }) => claimedKinds),
+    facts: all.flatMap(({ facts = [] }) => facts),
+    qualifiedBy: Object.assign({}, ...all.map(({ qualifiedBy }) => qualifiedBy)),
+    faultOf: (selector) => {
+      const kind = kindOf(selector);
+      return all.find(({ kinds }) => kinds.includes(kind))?.faultOf?.(selector);
+    },
+  };
+}
+
 export function combine(all: readonly Attestor[]): Attestor {
   const knowing = (peer: Peer) => all.filter(({ peers }) => peers.includes(peer.kind));
   return {
+    ...combineProvable(all),
     peers: all.flatMap(({ peers }) => peers),
-    kinds: all.flatMap(({ kinds }) => kinds),
-    claimedKinds: all.flatMap(({ claimedKinds = [] }) => claimedKinds),
     meet(peer, wanted) {
       for (const attestor of knowing(peer)) attestor.meet?.(peer, wanted);
     },
@@ -46,12 +57,7 @@ export function combine(all: readonly Attestor[]): Attestor {
       if (known.length === 0) throw new IssuerError('peer_unproven', `no attestor knows a ${peer.kind} peer`);
       const [only] = known;
       if (known.length === 1 && only !== undefined) return only.attest(peer, wanted);
-      const workloads = await Promise.all(known.map((attestor) => attestor.attest(peer, wanted)));
-      return {
-        selectors: new Set(workloads.flatMap((workload) => [...workload.selectors])),
-        facts: Object.assign({}, ...workloads.map((workload) => workload.facts)),
-        unproven: Object.assign({}, ...workloads.map((workload) => workload.unproven)),
-      };
+      return merge(await Promise.all(known.map((attestor) => attestor.attest(peer, wanted))));
     },
     confirm(peer, workload) {
       for (const attestor of knowing(peer)) attestor.confirm(peer, workload);
@@ -59,5 +65,16 @@ export function combine(all: readonly Attestor[]): Attestor {
     async close() {
       await Promise.all(all.map((attestor) => attestor.close()));
     },
+  };
+}
+
+function merge(workloads: readonly Workload[]): Workload {
+  const ends = workloads.flatMap(({ expiresAt }) => (expiresAt === undefined ? [] : [expiresAt]));
+  return {
+    selectors: new Set(workloads.flatMap(({ selectors }) => [...selectors])),
+    facts: Object.assign({}, ...workloads.map(({ facts }) => facts)),
+    unproven: Object.assign({}, ...workloads.map(({ unproven }) => unproven)),
+    expiresAt: ends.length === 0 ? undefined : Math.min(...ends),
+    assertion: workloads.find(({ assertion }) => assertion !== undefined)?.assertion,
   };
 }

@@ -11,11 +11,10 @@ import type { InjectionSettings } from '../injection/settings.ts';
 import { peerOf as unixPeerOf } from '../net/connections.ts';
 import { peerOfPid } from '../net/peer.ts';
 import type { Log } from '../observe/log.ts';
-import { signWith } from '../signers/local.ts';
 import type { StoreContext } from '../stores/index.ts';
-import { cacheForSeconds, type Demands, type Keys } from './keys.ts';
+import { cacheForSeconds, type Keys } from './keys.ts';
+import { oauthContext } from './oauth.ts';
 import type { Observers } from './observers.ts';
-import { sharedSecret } from './secret.ts';
 
 export type DoorsParts = {
   readonly loaded: LoadedConfig;
@@ -47,9 +46,10 @@ export async function openDoors(parts: DoorsParts): Promise<OpenDoors> {
     ...parts,
     doors: config.doors,
     log: parts.observers.log,
-    more: oauthContext(parts),
+    more: oauthContext({ ...parts, live: parts.keys.live, store: parts.keys.store }),
   });
-  const opened = [...configured, ...(await builtInDoors(parts))];
+  const tenants = await tenantDoors(parts);
+  const opened = [...configured, ...tenants, ...(await builtInDoors(parts))];
   const { version, observers } = parts;
   const frame = (surface: Surface) =>
     createFrame({
@@ -62,9 +62,16 @@ export async function openDoors(parts: DoorsParts): Promise<OpenDoors> {
   return {
     frame,
     async close() {
-      await Promise.all(configured.map((door) => door.close?.()));
+      await Promise.all([...configured, ...tenants].map((door) => door.close?.()));
     },
   };
+}
+
+async function tenantDoors(parts: DoorsParts): Promise<readonly Door[]> {
+  const names = Object.keys(parts.loaded.config.issuers);
+  if (names.length === 0) return [];
+  const { openTenant } = await import('./tenants.ts');
+  return (await Promise.all(names.map((name) => openTenant(name, parts, unixPeer)))).flat();
 }
 
 /** How pods are injected, loaded where the webhook is configured. */
@@ -167,43 +174,4 @@ async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {
     explain.openForSelf({ issuer, peerOf: unixPeer }),
     explain.openForAdmin({ issuer, openPeer: (pid) => peerOfPid(pid) }),
   ];
-}
-
-type Demanding = { readonly demands?: (block: unknown, issuer: string) => Demands };
-
-/** What the configured doors want of the keys, and add to what is published. */
-export async function doorDemands({ doors: blocks, issuer }: LoadedConfig['config']): Promise<Demands> {
-  const each = await Promise.all(
-    Object.entries(blocks).map(async ([name, block]) =>
-      ((await doors[name as DoorName]()) as Demanding).demands?.(block, issuer),
-    ),
-  );
-  const told = each.filter((demands) => demands !== undefined);
-  return {
-    metadata: Object.assign({}, ...told.map(({ metadata }) => metadata)),
-    longestTtlSeconds: Math.max(0, ...told.map(({ longestTtlSeconds }) => longestTtlSeconds)),
-    algorithms: told.flatMap(({ algorithms }) => algorithms),
-  };
-}
-
-/** See OAuthContext of doors/oauth.ts. */
-function oauthContext({ keys, attestor, clock, records, observers }: DoorsParts): object {
-  const { live } = keys;
-  return {
-    clock,
-    records,
-    kinds: attestor.kinds,
-    secret: (name: string) => sharedSecret(keys.store, name),
-    ring: () => live.current,
-    warn: observers.warn,
-    sign(key: Parameters<typeof signWith>[0], bytes: Uint8Array) {
-      live.assertFresh();
-      return signWith(key, bytes);
-    },
-    async attest(peer: Peer, wanted: ReadonlySet<string>) {
-      const workload = await attestor.attest(peer, wanted);
-      attestor.confirm(peer, workload);
-      return workload;
-    },
-  };
 }

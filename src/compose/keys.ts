@@ -23,19 +23,28 @@ import { decodeRing, encodeRing } from '../signers/ring-bytes.ts';
 import { type StoreContext, type StoreName, stores } from '../stores/index.ts';
 import type { KekSource } from '../stores/kek.ts';
 
-export type KeysParts = {
+export type RingParts = {
+  /** The issuer whose documents the ring is in. */
+  readonly identifier: string;
+  /** Its name in the store. */
+  readonly document: string;
+  readonly store: KeyStore;
   readonly config: Config;
   readonly clock: Clock;
   /** The policy in effect, or about to be. */
   readonly policy: () => Policy;
   readonly demands: Demands;
-  /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
-  readonly credentialsDirectory: string | undefined;
-  readonly kubernetes: StoreContext['kubernetes'];
-  readonly warn: (message: string) => void;
   readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
   /** A ring took effect. */
   readonly onRing: (ring: KeyRing) => void;
+};
+
+export type KeysParts = Omit<RingParts, 'identifier' | 'document' | 'store'> & {
+  /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
+  readonly credentialsDirectory: string | undefined;
+  readonly kubernetes: StoreContext['kubernetes'];
+  readonly gids: StoreContext['gids'];
+  readonly warn: (message: string) => void;
 };
 
 /** What doors ask of the ring beside the policy, and what they add to the issuer's metadata. */
@@ -45,9 +54,9 @@ export type Demands = {
   readonly algorithms: readonly Algorithm[];
 };
 
-export type Keys = {
+/** The ring of one issuer. */
+export type Ring = {
   readonly live: LiveRing;
-  readonly store: KeyStore;
   readonly settings: () => RingSettings;
   readonly documents: () => PublicDocuments;
   rotate(algorithm: Algorithm | undefined, isForced: boolean): Promise<void>;
@@ -62,41 +71,55 @@ export type Keys = {
   close(): Promise<void>;
 };
 
+/** The ring of the configured issuer, and the store that it and all others are in. */
+export type Keys = Ring & { readonly store: KeyStore };
+
 const RING_DOCUMENT = 'key-ring';
 const TICK_MAX_SECONDS = 30;
 /** How often a store that others write is read. */
 const SHARED_TICK_SECONDS = 5;
 
 export async function openKeys(parts: KeysParts): Promise<Keys> {
-  const { config, clock, policy, demands, onFault, onRing } = parts;
   const store = await openStore(parts);
+  try {
+    const ring = await openRing({
+      ...parts,
+      store,
+      identifier: parts.config.issuer,
+      document: RING_DOCUMENT,
+    });
+    return {
+      ...ring,
+      store,
+      async close() {
+        await ring.close();
+        await store.close();
+      },
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** Throws what the store throws. */
+export async function openRing(parts: RingParts): Promise<Ring> {
+  const { identifier, document, store, config, clock, policy, demands, onFault, onRing } = parts;
   const settings = () => ringSettings(config, policy(), demands);
   let documents: PublicDocuments | undefined;
   const onChange = (ring: KeyRing) => {
-    documents = buildDocuments(config.issuer, ring, demands.metadata);
+    documents = buildDocuments(identifier, ring, demands.metadata);
     onRing(ring);
   };
-  const ringParts = {
-    store,
-    document: RING_DOCUMENT,
-    clock,
-    settings,
-    generateKey,
-    encode: encodeRing,
-    decode: decodeRing,
-  };
-  const live = await openLiveRing({ ...ringParts, onChange, onFault }).catch(async (error) => {
-    await store.close();
-    throw error;
-  });
+  const coding = { generateKey, encode: encodeRing, decode: decodeRing };
+  const live = await openLiveRing({ store, document, clock, settings, ...coding, onChange, onFault });
   const period = store.shared
     ? SHARED_TICK_SECONDS
     : Math.min(TICK_MAX_SECONDS, config.keys.rotateEverySeconds / 10);
   const timer = setInterval(() => live.tick(), Math.max(period, 0.1) * 1000);
-  const unwatch = store.watch?.(RING_DOCUMENT, () => live.tick());
+  const unwatch = store.watch?.(document, () => live.tick());
   return {
     live,
-    store,
     settings,
     documents: () => documents ?? unpublished(),
     ...commands(live, settings),
@@ -111,15 +134,14 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
     async close() {
       clearInterval(timer);
       unwatch?.();
-      await store.close();
     },
   };
 }
 
 async function openStore(parts: KeysParts): Promise<KeyStore> {
-  const { config, credentialsDirectory, warn, kubernetes } = parts;
+  const { config, credentialsDirectory, warn, kubernetes, gids } = parts;
   const { name, block } = config.keys.store;
-  const context: StoreContext = { uid: effectiveUid(), lock: tryLock, warn, kubernetes };
+  const context: StoreContext = { uid: effectiveUid(), gids, lock: tryLock, warn, kubernetes };
   const module = await stores[name as StoreName]();
   const inner = await (module.open as OpenStore)(block, context);
   if (name === 'memory') return inner;

@@ -58,6 +58,7 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
       names: openNames(() => parts.clock.elapsed()),
       frame,
       onPeer: (peer) => parts.attestor.meet?.(peer, new Set(Object.keys(CLAIMS))),
+      onRefused: parts.observers.connectionRefused,
       warn: parts.observers.warn,
     });
     closers.push(() => listeners.close(config.stopWithinSeconds * 1000));
@@ -73,7 +74,8 @@ async function openCore(given: SidecarParts, closers: (() => Promise<void> | voi
   const { config } = loaded;
   const observers = openObservers({ ...given, config });
   closers.push(() => observers.close());
-  const context = { clock, kubernetes: noKubernetes, warn: observers.warn };
+  const { warn, onKeysFetched } = observers;
+  const context = { clock, kubernetes: noKubernetes, own: undefined, warn, onKeysFetched };
   const attestor = combine([await openAttestors(config.attestors, context), openPodContainer()]);
   closers.push(() => attestor.close());
   const { url, ca, caFile, tokenFile, reuseFloor, singleUse } = config.authority;

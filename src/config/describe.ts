@@ -15,6 +15,7 @@ export function effectiveSettings(config: Config): Readonly<Record<string, unkno
     attestors,
     doors,
     rules,
+    issuers,
     ...rest
   } = config;
   const settings: Record<string, unknown> = {
@@ -26,9 +27,16 @@ export function effectiveSettings(config: Config): Readonly<Record<string, unkno
     records: records && { [records.name]: records.block },
     attestors,
     doors,
-    rules: rules.map(({ claims, ...rule }) => ({ ...writtenMap(rule), claims })),
+    rules: writtenRules(rules),
+    issuers: Object.fromEntries(
+      Object.entries(issuers).map(([name, each]) => [name, { ...each, rules: writtenRules(each.rules) }]),
+    ),
   };
   return Object.fromEntries(ORDER.map((key) => [key, settings[key]]));
+}
+
+function writtenRules(rules: Config['rules']): readonly unknown[] {
+  return rules.map(({ claims, ...rule }) => ({ ...writtenMap(rule), claims }));
 }
 
 const ORDER = Object.keys(configSchema({ attestors: {}, doors: {}, stores: {}, records: {} }).entries);

@@ -33,6 +33,23 @@ export function doorsSchema(plugins: PluginSchemas) {
   return v.pipe(blocks(plugins), v.description('The protocols that tokens are handed out by.'));
 }
 
+/** Name of a further issuer: a segment of its path, and of its documents' names. */
+const ISSUER_NAME = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
+
+/** Issuers beside the main one, each below its path. */
+export function issuersSchema<T extends v.GenericSchema>(rules: T, doors: PluginSchemas) {
+  const { oauth = v.unknown() } = doors;
+  return v.pipe(
+    v.record(
+      v.pipe(v.string(), v.regex(ISSUER_NAME, 'must be of a-z, 0-9 and -, at most 32')),
+      v.strictObject({ rules, oauth }),
+    ),
+    v.description(
+      'More issuers, each below the path of the main one, with keys, users and clients of its own.',
+    ),
+  );
+}
+
 /** The store that is configured, and its block as the plug-in decoded it. */
 export type StoreChoice = { readonly name: string; readonly block: unknown };
 

@@ -42,7 +42,8 @@ async function load(tables: PluginTables, isNamed: (at: Path) => boolean): Promi
 
 /** The schemas of what the tree names. */
 export function loadNamed(tables: PluginTables, tree: Readonly<Record<string, unknown>>): Promise<Loaded> {
-  const { attestors = DEFAULT_ATTESTORS, doors = DEFAULT_DOORS, keys, records } = tree;
+  const { attestors = DEFAULT_ATTESTORS, doors: own = DEFAULT_DOORS, issuers, keys, records } = tree;
+  const doors = issuers === undefined || typeof own !== 'object' ? own : { oauth: {}, ...own };
   const named = { attestors, doors, keys, records };
   return load(tables, (at) => {
     let value: unknown = named;

@@ -11,7 +11,14 @@ import {
   socketSchema,
   statusSchema,
 } from './listeners.ts';
-import { attestorsSchema, doorsSchema, keysSchema, type PluginSchemas, recordsSchema } from './plugins.ts';
+import {
+  attestorsSchema,
+  doorsSchema,
+  issuersSchema,
+  keysSchema,
+  type PluginSchemas,
+  recordsSchema,
+} from './plugins.ts';
 import { ruleSchema, tokenFileSchema } from './rules.ts';
 import { duration, notation, singleLine, withDefault } from './scalars.ts';
 import { assertIssuer, ISSUER } from './units.ts';
@@ -64,6 +71,8 @@ export const stopWithinSchema = duration(
   600,
 );
 
+const rulesSchema = withDefault(v.pipe(v.array(ruleSchema), v.description('Who may have which token.')), []);
+
 /** The schema of the whole file, with the blocks of these plug-ins. */
 export function configSchema(rooms: Rooms) {
   return v.strictObject({
@@ -78,7 +87,8 @@ export function configSchema(rooms: Rooms) {
     records: v.optional(recordsSchema(rooms.records)),
     attestors: withDefault(attestorsSchema(rooms.attestors), DEFAULT_ATTESTORS),
     doors: withDefault(doorsSchema(rooms.doors), DEFAULT_DOORS),
-    rules: withDefault(v.pipe(v.array(ruleSchema), v.description('Who may have which token.')), []),
+    rules: rulesSchema,
+    issuers: withDefault(issuersSchema(rulesSchema, rooms.doors), {}),
     tokens: withDefault(
       v.pipe(
         v.array(tokenFileSchema),

@@ -51,12 +51,12 @@ export function strayKeys(schema: v.GenericSchema, value: unknown, path: Path = 
   if (typeof value !== 'object' || value === null) return [];
   const shapes = alternatives(schema);
   if (Array.isArray(value)) return strayInList(shapes, value, path);
-  const { entries, value: any } = shapes.find((shape) => shape.entries ?? shape.value) ?? {};
+  const { entries, value: any, type } = shapes.find((shape) => shape.entries ?? shape.value) ?? {};
   return Object.entries(value).flatMap(([key, item]) => {
     const place = [...path, key];
     const inner = entries === undefined ? any : Object.hasOwn(entries, key) ? entries[key] : undefined;
     if (inner !== undefined) return strayKeys(inner, item, place);
-    if (entries === undefined) return [];
+    if (entries === undefined || type === 'loose_object') return [];
     const hint = didYouMean(key, Object.keys(entries)) ?? `known: ${Object.keys(entries).join(', ')}`;
     return [{ path: formatPath(place), message: 'is not known here', hint }];
   });

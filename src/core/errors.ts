@@ -13,6 +13,7 @@ export const ERROR_SENTENCES = {
   single_audience: 'A token for several audiences at once is not given to this caller.',
   access_denied: 'No rule matches this caller.', // RFC 6749 section 4.1.2.1
   peer_unproven: 'The kernel could not say for certain who is calling.',
+  invalid_assertion: 'The token that was shown as a proof is not taken.', // doors have OAuth's words for it (RFC 7521 section 4)
   peer_changed: 'The calling process ended or changed while it was being answered.',
   forwarded_request: 'Requests that came through a proxy or a browser are not answered here.',
   not_found: 'There is no such thing here.',

@@ -7,6 +7,7 @@ import type {
   Attestor,
   Clock,
   Decision,
+  EpochSeconds,
   Explanation,
   IssuedToken,
   Peer,
@@ -67,7 +68,9 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
     tokenId = parts.createTokenId(),
   ) {
     const attestedAt = clock.elapsed();
-    const claims = buildClaims(decision, identifier, clock.now(), tokenId);
+    const now = clock.now();
+    const bounded = boundLife(decision, workload, now);
+    const claims = buildClaims(bounded, identifier, now, tokenId);
     const signed = await signer.sign(claims, decision.algorithm, decision.type);
     if (peer !== undefined) attestor.confirm(peer, workload);
     const issued: IssuedToken = { ...signed, claims, algorithm: decision.algorithm, rule: decision.rule };
@@ -99,9 +102,27 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
       const wanted: ReadonlySet<SelectorKind> = new Set([...rules.wanted, ...attestor.kinds]);
       const workload = await attestor.attest(peer, wanted);
       attestor.confirm(peer, workload);
-      return { workload, decision: rules.decide(workload, request) };
+      const decision = rules.decide(workload, request);
+      const isAllowed = decision.allowed;
+      return { workload, decision: isAllowed ? boundLife(decision, workload, clock.now()) : decision };
     },
   };
+}
+
+/** Less is not worth a signature: it would have ended on its way. */
+const LIFE_MIN_SECONDS = 1;
+
+/** No token outlives what its caller was proven by. Throws `invalid_assertion` where that is about to end. */
+export function boundLife(decision: Allowed, { expiresAt }: Workload, now: EpochSeconds): Allowed {
+  if (expiresAt === undefined) return decision;
+  const left = Math.floor(expiresAt) - now;
+  if (left >= decision.ttlSeconds) return decision;
+  // Not a number ends here too.
+  if (!(left >= LIFE_MIN_SECONDS)) {
+    const reason = 'what proves the caller has expired';
+    throw new IssuerError('invalid_assertion', reason, { shown: { reason } });
+  }
+  return { ...decision, ttlSeconds: left };
 }
 
 function assertAllowed(decision: Decision, workload: Workload): Allowed {

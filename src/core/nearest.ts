@@ -1,6 +1,6 @@
 /** Why was I denied: the rules that came nearest, and what kept each from matching. */
 import type { CompiledRule, Rule } from './policy.ts';
-import type { NearRule, Refused, SelectorKind, TokenRequest, Workload } from './ports.ts';
+import type { NearRule, Refused, Selector, TokenRequest, Workload } from './ports.ts';
 import { kindOf } from './selectors.ts';
 
 const NEAREST_SHOWN = 3;
@@ -39,14 +39,16 @@ function nearRule(
     holds: rule.match.filter(isHeld),
     fails: rule.match
       .filter((selector) => !isHeld(selector))
-      .map((selector) => ({ selector, instead: insteadOf(kindOf(selector), workload) })),
+      .map((selector) => ({ selector, instead: insteadOf(selector, workload) })),
     allowsAudience: allowsAudience(request.audience),
   };
 }
 
 /** The value that the caller has in place of the one asked for, or why it has none. */
-function insteadOf(kind: SelectorKind, workload: Workload): string {
-  const reason = workload.unproven[kind];
+function insteadOf(selector: Selector, workload: Workload): string {
+  const kind = kindOf(selector);
+  const [, reason] =
+    Object.entries(workload.unproven).find(([missing]) => selector.startsWith(`${missing}:`)) ?? [];
   if (reason !== undefined) return reason;
   const values = [...workload.selectors].filter((held) => kindOf(held) === kind);
   return values.length === 0 ? 'not attested' : values.map((held) => held.slice(kind.length + 1)).join(', ');

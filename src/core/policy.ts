@@ -6,8 +6,17 @@
 import { type AudienceMatch, compileAudiences } from './audience.ts';
 import { type ClaimTemplates, compileClaims, renderClaims } from './claim-templates.ts';
 import { refuse } from './nearest.ts';
-import type { Algorithm, Decision, Facts, Refused, SelectorKind, TokenRequest, Workload } from './ports.ts';
-import { factOf, kindOf } from './selectors.ts';
+import type {
+  Algorithm,
+  Decision,
+  Facts,
+  Provable,
+  Refused,
+  SelectorKind,
+  TokenRequest,
+  Workload,
+} from './ports.ts';
+import { factOf, isFactOf, kindOf, pinnedFacts } from './selectors.ts';
 import { parseTemplate, renderSubject, subjectProblems, type Template, variablesOf } from './template.ts';
 
 /** One rule, as the configuration gives it. */
@@ -34,11 +43,7 @@ export type PolicyContext = {
   readonly issuer: string;
   /** Facts of the installation that every caller shares, such as `host`. */
   readonly constants: Facts;
-  /** What the configured attestors can prove. */
-  readonly kinds: readonly SelectorKind[];
-  /** Those among them that callers only claim. */
-  readonly claimedKinds?: readonly SelectorKind[];
-};
+} & Provable;
 
 export type PolicyProblem = {
   readonly path: string;
@@ -96,11 +101,7 @@ export function compilePolicy(
 type Report = (key: string, message: string, isUnknown?: boolean) => void;
 
 function compileRule(rule: Rule, context: PolicyContext, report: Report): CompiledRule {
-  rule.match.forEach((selector, index) => {
-    const kind = kindOf(selector);
-    if (!context.kinds.includes(kind))
-      report(`match[${index}]`, `no attestor proves ${kind}; known: ${context.kinds.join(' ')}`, true);
-  });
+  reportSelectors(rule, context, report);
   const { claimedKinds = [] } = context;
   if (rule.match.length > 0 && rule.match.every((selector) => claimedKinds.includes(kindOf(selector))))
     report(
@@ -113,15 +114,44 @@ function compileRule(rule: Rule, context: PolicyContext, report: Report): Compil
     for (const kind of claimedKinds)
       if (variablesOf(template).includes(factOf(kind)) && !rule.match.some((each) => kindOf(each) === kind))
         report(key, `{${factOf(kind)}} is what a sidecar says: only a value that match names may be used`);
+    for (const fault of unqualified(template, rule, context)) report(key, fault);
     return template;
   };
   const subject = parse('subject', rule.subject);
-  const known = { ...context.constants, ...pinnedFacts(rule.match) };
+  const known = { ...context.constants, ...pinnedFacts(rule.match, context.facts) };
   for (const problem of subjectProblems(subject, known)) report('subject', problem);
   const claims = compileClaims(rule, parse);
   const allowsAudience =
     attempt('audiencePatterns', report, () => compileAudiences(rule, context.issuer)) ?? (() => false);
   return { rule, subject, claims, allowsAudience };
+}
+
+function reportSelectors(
+  { match }: Rule,
+  { kinds, qualifiedBy = {}, faultOf }: PolicyContext,
+  report: Report,
+) {
+  for (const [index, selector] of match.entries()) {
+    const kind = kindOf(selector);
+    const place = `match[${index}]`;
+    if (!kinds.includes(kind)) report(place, `no attestor proves ${kind}; known: ${kinds.join(' ')}`, true);
+    const qualifier = qualifiedBy[kind];
+    if (qualifier !== undefined && !match.some((each) => kindOf(each) === qualifier))
+      report(place, `${kind} means something only beside ${qualifier}: match that too`);
+    const fault = faultOf?.(selector);
+    if (fault !== undefined) report(place, fault, true);
+  }
+}
+
+/** Values that two issuers may both use are told apart by the match or by the text itself. */
+function unqualified(template: Template, { match }: Rule, { qualifiedBy = {} }: PolicyContext) {
+  const names = variablesOf(template);
+  return Object.entries(qualifiedBy).flatMap(([kind, qualifier]) => {
+    if (match.some((each) => kindOf(each) === qualifier) || names.includes(factOf(qualifier))) return [];
+    return names
+      .filter((name) => isFactOf(name, kind))
+      .map((name) => `{${name}} means something only beside ${qualifier}: match that too`);
+  });
 }
 
 /** Undefined where it cannot be compiled, which is reported under the key. */
@@ -136,7 +166,9 @@ function attempt<T>(key: string, report: Report, compile: () => T): T | undefine
 }
 
 function reportUnknown(template: Template, context: PolicyContext, report: (message: string) => void): void {
-  const known = [...Object.keys(context.constants), ...context.kinds.map(factOf)];
+  const { constants, kinds, facts = [] } = context;
+  const own = kinds.map(factOf).filter((fact) => !facts.some((each) => each.startsWith(`${fact}.`)));
+  const known = [...Object.keys(constants), ...own, ...facts];
   for (const name of variablesOf(template)) {
     if (!known.includes(name))
       report(`nothing is known as {${name}}; known: ${known.map((fact) => `{${fact}}`).join(' ')}`);
@@ -161,12 +193,13 @@ function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): P
         ? refuse(rules, workload, request)
         : grant(granting, workload, request, context.constants);
     },
-    vouch: (owner, audience, name) => vouch(rules, owner, audience, name),
+    vouch: (owner, audience, name) => vouch(rules, context, owner, audience, name),
   };
 }
 
 function vouch(
   rules: readonly CompiledRule[],
+  { facts }: PolicyContext,
   owner: Workload,
   audience: string,
   name?: string,
@@ -187,7 +220,7 @@ function vouch(
     workload: {
       ...owner,
       selectors: new Set([...owner.selectors, ...match]),
-      facts: { ...pinnedFacts(match), ...owner.facts },
+      facts: { ...pinnedFacts(match, facts), ...owner.facts },
     },
   };
 }
@@ -238,12 +271,8 @@ function wantedBy(
   kinds: readonly SelectorKind[],
 ): readonly SelectorKind[] {
   const variables = [...variablesOf(subject), ...claims.variables];
-  return [...rule.match.map(kindOf), ...kinds.filter((kind) => variables.includes(factOf(kind)))];
-}
-
-/** `unix:user:web` pins `unix.user` to `web` for whoever the rule matches. */
-function pinnedFacts(match: readonly string[]): Facts {
-  return Object.fromEntries(
-    match.map((selector) => [factOf(kindOf(selector)), selector.slice(kindOf(selector).length + 1)]),
-  );
+  return [
+    ...rule.match.map(kindOf),
+    ...kinds.filter((kind) => variables.some((name) => isFactOf(name, kind))),
+  ];
 }

@@ -84,25 +84,40 @@ export type Workload = {
   readonly unproven: Readonly<Record<SelectorKind, string>>;
   /** No token outlives what it was proven by. */
   readonly expiresAt?: EpochSeconds | undefined;
+  /** What a verified assertion says, whole: for the door that took it (jti, act …). No rule sees it. */
+  readonly assertion?: Assertion | undefined;
 };
 
-export interface Attestor<P extends Peer = Peer> {
-  /** The peers that it knows something of; it is asked about no others. */
-  readonly peers: readonly P['kind'][];
-  /** The selector kinds it can prove. */
+export type Assertion = { readonly issuer: string; readonly claims: ClaimSet };
+
+/** What can be proven, as far as rules have to know. */
+export type Provable = {
+  /** The selector kinds. */
   readonly kinds: readonly SelectorKind[];
   /** Those among `kinds` that the caller only claims: a rule may not rest on them alone. */
   readonly claimedKinds?: readonly SelectorKind[];
+  /** Facts for templates beyond those of the kinds, for example `jwt.claim.ref`. */
+  readonly facts?: readonly string[];
+  /** Kinds whose values mean something only beside another's: `jwt:subject` → `jwt:issuer`. */
+  readonly qualifiedBy?: Readonly<Record<SelectorKind, SelectorKind>>;
+  /** Why a selector of the kinds never holds with these settings. */
+  readonly faultOf?: (selector: Selector) => string | undefined;
+};
+
+export interface Attestor<P extends Peer = Peer> extends Provable {
+  /** The peers that it knows something of; it is asked about no others. */
+  readonly peers: readonly P['kind'][];
   /**
    * Proves what it can of the peer, at least the `wanted` kinds (costly ones,
    * such as a hash of the executable, only when wanted). Called for each request;
    * nothing of it is told to anyone before `confirm`.
-   * Throws `peer_unproven` or `peer_changed`; `temporarily_unavailable` on a timeout.
+   * Throws `peer_unproven` or `peer_changed` (of an assertion: `invalid_assertion`);
+   * `temporarily_unavailable` on a timeout.
    */
   attest(peer: P, wanted: ReadonlySet<SelectorKind>): Promise<Workload>;
   /** At the accept, before a byte is read: remembers what must not change until the first request. Never throws. */
   meet?(peer: P, wanted: ReadonlySet<SelectorKind>): void;
-  /** Checks again just before the answer that the peer is still the one attested; throws `peer_changed`. */
+  /** Checks again just before the answer that the peer is still the one attested; throws `peer_changed` or `invalid_assertion`. */
   confirm(peer: P, workload: Workload): void;
   close(): Promise<void>;
 }

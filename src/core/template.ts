@@ -23,7 +23,7 @@ const SUBJECT_PART = /^[!-~]+$/;
 export const SUBJECT_MAX_BYTES = 127;
 const CLAIM_MAX_LENGTH = 1024;
 const TOKEN = /\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+/g;
-const VARIABLE = /^([a-z][a-z0-9_.-]*)(?::([1-9][0-9]{0,3}))?$/;
+const VARIABLE = /^([a-z][A-Za-z0-9_.-]*)(?::([1-9][0-9]{0,3}))?$/;
 
 /** Throws RangeError with a sentence for the operator. */
 export function parseTemplate(text: string): Template {
@@ -62,7 +62,7 @@ export function subjectProblems(template: Template, known: Facts): readonly stri
   let longest = 0;
   let afterVariable = false;
   for (const part of template.parts) {
-    if (typeof part !== 'string' && part.name.endsWith('.path'))
+    if (typeof part !== 'string' && part.name === 'unix.path')
       problems.push(`{${part.name}} always has a separator in it: put it into a claim`);
     const value = typeof part === 'string' ? part : factValue(known, part);
     if (value !== undefined) {

@@ -1,9 +1,9 @@
 /** Request bodies: bounded, and without two readings of the same bytes. */
 import type { IncomingMessage } from 'node:http';
 import { IssuerError } from '../core/errors.ts';
+import { parseJsonObject } from '../core/json.ts';
 
 export const BODY_MAX_BYTES = 64 * 1024;
-const DEPTH_MAX = 16;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 
 /** The body's bytes. Throws `request_too_large`, and `invalid_request` where the caller hangs up. */
@@ -58,25 +58,17 @@ export function parseFields(
 ): Readonly<Record<string, unknown>> {
   const text = bytes.toString('utf8').trim();
   if (text === '') return {};
-  if (text.startsWith('{')) return parseJsonObject(text);
+  if (text.startsWith('{')) return parseJson(text);
   if (contentType !== undefined && FORM.test(contentType)) return parseForm(text, readers);
   throw malformed('the body is no JSON object');
 }
 
 /** Throws `invalid_request`. */
-export function parseJsonObject(text: string): Readonly<Record<string, unknown>> {
-  const value = parseJson(text);
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw malformed('the body is no JSON object');
-  assertPlainJson(text);
-  return value as Record<string, unknown>;
-}
-
-function parseJson(text: string): unknown {
+function parseJson(text: string): Readonly<Record<string, unknown>> {
   try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw malformed('the body is no valid JSON', (cause as Error).name);
+    return parseJsonObject(text, 'the body');
+  } catch (error) {
+    throw malformed((error as RangeError).message, (error as RangeError).cause);
   }
 }
 
@@ -93,30 +85,6 @@ function parseForm(text: string, readers: FormReaders): Readonly<Record<string, 
 }
 
 /** The caller may read why; nothing of the body is in it. */
-function malformed(reason: string, cause?: string): IssuerError {
+function malformed(reason: string, cause?: unknown): IssuerError {
   return new IssuerError('invalid_request', reason, { cause, shown: { reason } });
-}
-
-const JSON_TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:)?)|[{}[\]]/gs;
-
-/**
- * Refuses what JSON.parse takes and reads its own way: repeated names, `__proto__`,
- * deep nesting. The text is valid JSON: in any other the search for the end of a
- * string could take quadratic time.
- */
-function assertPlainJson(text: string): void {
-  const objects: (Set<string> | undefined)[] = [];
-  for (const [token, colon] of text.matchAll(JSON_TOKEN)) {
-    if (token === '{' || token === '[') objects.push(token === '{' ? new Set() : undefined);
-    else if (token === '}' || token === ']') objects.pop();
-    else if (colon !== undefined) assertNewName(token, objects.at(-1));
-    if (objects.length > DEPTH_MAX) throw malformed(`the body nests deeper than ${DEPTH_MAX}`);
-  }
-}
-
-function assertNewName(literal: string, names: Set<string> | undefined): void {
-  const name: string = JSON.parse(literal);
-  if (name === '__proto__') throw malformed('__proto__ is no field');
-  if (names?.has(name) === true) throw malformed('a field is repeated');
-  names?.add(name);
 }

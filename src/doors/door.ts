@@ -48,6 +48,7 @@ export const ERROR_STATUS: Readonly<Record<ErrorCode, number>> = {
   single_audience: 400,
   access_denied: 403,
   peer_unproven: 403,
+  invalid_assertion: 400,
   peer_changed: 403,
   forwarded_request: 400,
   not_found: 404,

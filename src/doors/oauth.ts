@@ -40,9 +40,9 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
   ]);
   const { engine, handle, close } = await openEngine({ ...context, config: block, records, secret });
   const pass = (peerOf?: FrameParts['peerOf']) => async (http: Context) => {
-    http.respond = false;
-    const peer = peerOf && requirePeer(peerOf, http);
     try {
+      const peer = peerOf && requirePeer(peerOf, http);
+      http.respond = false;
       await handle(http.req, http.res, peer);
     } catch (error) {
       http.respond = true;
@@ -53,7 +53,7 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
   const shown = publicRoutes(block).map(([path, methods, isPrefix]) =>
     methods.map((method) => route(method, `${prefix}${path}`, pass(), isPrefix)),
   );
-  const tokens = route('POST', `${block.path}/token`, pass(context.peerOf));
+  const tokens = route('POST', `${prefix}${block.path}/token`, pass(context.peerOf));
   return [
     { name: 'oauth', surface: 'public', routes: shown.flat(), close },
     { name: 'oauth', surface: 'workload', routes: [tokens] },
@@ -92,7 +92,8 @@ function route(method: Method, path: string, handle: Route['handle'], isPrefix?:
 /** A client that could not prove itself is told so in OAuth's words (RFC 6749 section 5.2). */
 function refuseClient(http: Context, error: unknown): void {
   const isClients =
-    error instanceof IssuerError && ['peer_unproven', 'peer_changed', 'access_denied'].includes(error.code);
+    error instanceof IssuerError &&
+    ['peer_unproven', 'peer_changed', 'access_denied', 'invalid_assertion'].includes(error.code);
   if (!isClients) throw error;
   http.status = 401;
   http.set('Cache-Control', 'no-store');

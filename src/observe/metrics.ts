@@ -1,6 +1,6 @@
 /**
  * What Prometheus reads. Labels come from closed tables (doors, codes, algorithms,
- * states) or from the configuration (paths of token files), never from a request.
+ * states) or from the configuration (paths of token files, names of issuers), never from a request.
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
@@ -24,6 +24,8 @@ export type Metrics = {
   exposition(): Promise<{ readonly contentType: string; readonly text: string }>;
   readonly recorder: Recorder;
   jwksAnswered(status: number): void;
+  /** `issuer` is a configured name. */
+  trustedKeysFetched(issuer: string, isFetched: boolean): void;
   storeFailed(operation: 'read' | 'write'): void;
   /** `path` is a configured one. */
   tokenFileRefreshed(
@@ -35,6 +37,7 @@ export type Metrics = {
   configReloaded(isTaken: boolean): void;
   auditFailed(): void;
   clockJumped(): void;
+  connectionRefused(listener: string, limit: string): void;
 };
 
 /** From a signature of P-256 to a caller's patience, in seconds. */
@@ -63,9 +66,20 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const counter = (name: string, help: string, ...labelNames: string[]) =>
     new Counter({ name: `mintmark_${name}`, help, labelNames, registers });
   const jwks = counter('jwks_requests_total', 'Answers to requests for the JWKS.', 'status');
+  const fetches = counter(
+    'trusted_keys_fetches_total',
+    'Calls for the keys of other issuers, by outcome: fetched or failed.',
+    ...['issuer', 'outcome'],
+  );
   const storeErrors = counter('store_errors_total', 'Faults of the key store.', 'operation');
   const auditErrors = counter('audit_errors_total', 'Audit lines that could not be written.');
   const clockJumps = counter('clock_jumps_total', 'Jumps of the wall clock that were noticed.');
+  const refusedConnections = counter(
+    'connections_refused_total',
+    'Connections that were closed unread, since there were too many in all, of a user or of an address.',
+    'listener',
+    'limit',
+  );
   for (const operation of ['read', 'write']) storeErrors.inc({ operation }, 0);
   return {
     async exposition() {
@@ -73,9 +87,12 @@ export function createMetrics(parts: MetricsParts): Metrics {
     },
     recorder: createRecorder(registry),
     jwksAnswered: (status) => jwks.inc({ status }),
+    trustedKeysFetched: (issuer, isFetched) =>
+      fetches.inc({ issuer, outcome: isFetched ? 'fetched' : 'failed' }),
     storeFailed: (operation) => storeErrors.inc({ operation }),
     auditFailed: () => auditErrors.inc(),
     clockJumped: () => clockJumps.inc(),
+    connectionRefused: (listener, limit) => refusedConnections.inc({ listener, limit }),
     ...tokenFileMetrics(registry),
     ...reloadMetrics(registry),
   };

@@ -9,6 +9,7 @@ export type RecordContext = Pick<StoreContext, 'uid' | 'warn'>;
 
 export const recordStores = {
   sqlite: () => import('./sqlite.ts'),
+  postgres: () => import('./postgres-records.ts'),
 } as const;
 
 export type RecordStoreName = keyof typeof recordStores;

@@ -21,6 +21,8 @@ const CHECKS: Readonly<Record<string, Check>> = {
   minimum: (least: number, value) => typeof value !== 'number' || value >= least,
   maximum: (most: number, value) => typeof value !== 'number' || value <= most,
   minItems: (length: number, value) => !Array.isArray(value) || value.length >= length,
+  maxItems: (length: number, value) => !Array.isArray(value) || value.length <= length,
+  minProperties: (count: number, value) => !isMap(value) || Object.keys(value).length >= count,
   maxProperties: (count: number, value) => !isMap(value) || Object.keys(value).length <= count,
   items: (schema: Schema, value) => !Array.isArray(value) || value.every((item) => isValid(schema, item)),
   required: (keys: string[], value) => !isMap(value) || keys.every((key) => Object.hasOwn(value, key)),

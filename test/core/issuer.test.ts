@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import fc from 'fast-check';
 import { IssuerError } from '../../src/core/errors.ts';
-import { createIssuer, type IssuerParts } from '../../src/core/issuer.ts';
-import type { Algorithm, Claims, SelectorKind } from '../../src/core/ports.ts';
+import { boundLife, createIssuer, type IssuerParts } from '../../src/core/issuer.ts';
+import type { Algorithm, Allowed, Claims, SelectorKind } from '../../src/core/ports.ts';
 import { refusal } from '../conformance/key-store.ts';
 import { fakeClock } from '../fakes/clock.ts';
 import { ISSUER, policyOf } from '../fakes/policy.ts';
@@ -165,5 +166,63 @@ suite('explaining', () => {
     assert.equal(decision.allowed, true);
     assert.deepEqual(steps, ['policy', 'attest', 'confirm']);
     assert.deepEqual([...wants[0]!].sort(), [...KINDS].sort());
+  });
+});
+
+suite('a proof that ends', () => {
+  const provenFor = (seconds: number) => {
+    const given = fixture();
+    const workload = { ...WEB, expiresAt: given.clock.now() + seconds };
+    const attest = async () => workload;
+    return { ...fixture({ attestor: { ...fixedAttestor(), attest }, clock: given.clock }), workload };
+  };
+
+  test('ends the token, and the explanation says so', async () => {
+    const { issuer, workload } = provenFor(90);
+    const { claims } = await issuer.issueToken('oauth', fakePeer(), AWS);
+    assert.equal(claims.exp, workload.expiresAt);
+    const { decision } = await issuer.explain(fakePeer(), AWS);
+    assert.equal(decision.allowed && decision.ttlSeconds, 90);
+  });
+
+  test('never makes it longer', async () => {
+    const { issuer, clock } = provenFor(6000);
+    const { claims } = await issuer.issueToken('oauth', fakePeer(), AWS);
+    assert.equal(claims.exp, clock.now() + 600);
+  });
+
+  for (const seconds of [0.5, 0, -1, Number.NaN])
+    test(`is worth nothing with ${seconds} s left`, async () => {
+      const { issuer, signed, recorder } = provenFor(seconds);
+      await assert.rejects(issuer.issueToken('oauth', fakePeer(), AWS), refusal('invalid_assertion'));
+      await assert.rejects(issuer.explain(fakePeer(), AWS), refusal('invalid_assertion'));
+      assert.deepEqual([signed, recorder.issuances], [[], []]);
+    });
+
+  test('whatever the times are, the token ends no later than the proof and the rule', () => {
+    const allowed: Allowed = {
+      allowed: true,
+      rule: 'r',
+      subject: 's',
+      audience: ['a'],
+      claims: {},
+      ttlSeconds: 0,
+      algorithm: 'RS256',
+    };
+    const times = [fc.integer({ min: 60, max: 86_400 }), fc.nat(4_000_000_000), fc.double()] as const;
+    fc.assert(
+      fc.property(...times, (ttlSeconds, now, left) => {
+        const expiresAt = now + left;
+        try {
+          const bounded = boundLife({ ...allowed, ttlSeconds }, { ...WEB, expiresAt }, now);
+          assert.ok(now + bounded.ttlSeconds <= expiresAt);
+          assert.ok(bounded.ttlSeconds <= ttlSeconds && bounded.ttlSeconds >= 1);
+          assert.ok(Number.isInteger(bounded.ttlSeconds));
+        } catch (error) {
+          assert.ok(error instanceof IssuerError && error.code === 'invalid_assertion');
+          assert.ok(!(expiresAt >= now + 1));
+        }
+      }),
+    );
   });
 });

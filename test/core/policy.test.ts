@@ -283,3 +283,57 @@ suite("vouching for a token file's owner", () => {
     assert.equal(policy.decide(workload, { ...AWS, rule: 'three' }).allowed, false);
   });
 });
+
+suite('facts with a key of their own, and kinds that mean something only beside another', () => {
+  const context = {
+    ...CONTEXT,
+    kinds: ['jwt:issuer', 'jwt:subject', 'jwt:claim', 'oauth:client'],
+    facts: ['jwt.claim.ref', 'jwt.claim.a.b'],
+    qualifiedBy: { 'jwt:subject': 'jwt:issuer', 'jwt:claim': 'jwt:issuer' },
+    faultOf: (selector: string) => (selector === 'jwt:issuer:nobody' ? 'there is no such issuer' : undefined),
+  };
+  const problems = (rule: Partial<Rule>) => problemsOf({ subject: 'x', ...rule }, context);
+
+  test('a rule names the issuer whose subjects and claims it means', () => {
+    assert.deepEqual(problems({ match: ['jwt:issuer:github', 'jwt:claim:ref:main'] }), []);
+    assert.deepEqual(problems({ match: ['jwt:claim:ref:main'] }), [
+      'rules[0].match[0]: jwt:claim means something only beside jwt:issuer: match that too',
+    ]);
+  });
+
+  test('so does a template, or it has the issuer in it', () => {
+    const match = ['oauth:client:web'];
+    assert.match(problems({ match, subject: '{jwt.claim.ref}' })[0] ?? '', /only beside jwt:issuer/);
+    assert.match(problems({ match, claims: { a: ['{jwt.subject}'] } })[0] ?? '', /only beside jwt:issuer/);
+    assert.deepEqual(problems({ match, subject: '{jwt.issuer}:{jwt.claim.ref:40}' }), []);
+  });
+
+  test('what the settings never prove is a mistake', () => {
+    assert.deepEqual(problems({ match: ['jwt:issuer:nobody'] }), [
+      'rules[0].match[0]: there is no such issuer',
+    ]);
+    assert.match(problems({ match: ['jwt:issuer:a'], subject: '{jwt.claim.other}' })[0] ?? '', /nothing is/);
+  });
+
+  test('a match pins the fact of its key', () => {
+    const pinned = { match: ['jwt:issuer:a', 'jwt:claim:ref:refs/heads/main'], subject: '{jwt.claim.ref}' };
+    assert.match(problems(pinned)[0] ?? '', /is "refs\/heads\/main", which has a separator/);
+    assert.deepEqual(
+      problems({ match: ['jwt:issuer:a', 'jwt:claim:a.b:c'], subject: '{jwt.claim.a.b}' }),
+      [],
+    );
+  });
+
+  test('why one is missing is told under its own key', () => {
+    const { policy } = compilePolicy(
+      [ruleOf({ match: ['jwt:issuer:a', 'jwt:claim:ref:main'], subject: 'x' })],
+      context,
+    );
+    const workload = workloadOf(
+      { 'jwt.issuer': 'a', 'jwt.claim': 'a.b:c' },
+      { 'jwt:claim:ref': 'value_too_long' },
+    );
+    const decision = policy.decide(workload, AWS) as Refused;
+    assert.equal(decision.nearest[0]?.fails[0]?.instead, 'value_too_long');
+  });
+});

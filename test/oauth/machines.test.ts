@@ -7,7 +7,7 @@ import { suite, type TestContext, test } from 'node:test';
 import { createRemoteJWKSet, decodeJwt, exportJWK, jwtVerify, SignJWT } from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as client from 'openid-client';
-import { OWN_UID } from '../system/start.ts';
+import { AUDIENCE, OWN_UID } from '../system/start.ts';
 import { API, basic, MACHINE, ORDERS_API, OTHER_API, post, SECRET, startOAuth } from './server.ts';
 
 const insecure = { execute: [client.allowInsecureRequests] };
@@ -159,6 +159,23 @@ suite('machines', { concurrency: 1 }, () => {
     assert.equal(decodeJwt(String(secret.body.access_token)).client_id, MACHINE.id, 'whose secret it has');
     const audit = await server.line('issued');
     assert.equal((audit.peer as { uid: number }).uid, OWN_UID);
+  });
+
+  test('a process that is no client gets what the rules give it', async (t) => {
+    const server = await startOAuth(t);
+    const asked = await local(t, server.socket, `grant_type=client_credentials&resource=${AUDIENCE}`);
+    assert.equal(asked.status, 200, JSON.stringify(asked.body));
+    const keys = createRemoteJWKSet(new URL(`${server.issuer}/.well-known/jwks`));
+    const { payload } = await jwtVerify(String(asked.body.access_token), keys, { audience: AUDIENCE });
+    assert.equal(payload.sub, 'acme:web:web-1');
+    const refused = await local(
+      t,
+      server.socket,
+      'grant_type=client_credentials&audience=https://other.example',
+    );
+    assert.equal(refused.body.error, 'invalid_target');
+    assert.match(JSON.stringify(refused.body), /own processes/, 'it says why');
+    assert.equal((await local(t, server.socket, 'grant_type=client_credentials')).status, 400);
   });
 
   test('a key that rotates fails nobody, and tokens of the old one stay good', async (t) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { auditRecorder, combineRecorders } from '../../src/observe/audit.ts';
 import { createLog } from '../../src/observe/log.ts';
+import { workloadOf } from '../fakes/workload.ts';
 import { issuance, refusal } from './events.ts';
 
 function capture(level: 'info' | 'error' = 'info') {
@@ -37,10 +38,28 @@ test('a token has one line, without the token and its further claims', () => {
   for (const part of event.issued.token.split('.')) assert.ok(!lines[0]?.includes(part));
 });
 
+test('a caller in a container is told with it', () => {
+  const { recorder, last } = capture();
+  const workload = { selectors: new Set<string>(), facts: { 'docker.container-id': 'c0ffee' }, unproven: {} };
+  recorder.issued(issuance({ workload }));
+  assert.deepEqual(last().peer, { pid: 4711, uid: 998, gid: 997, container: 'c0ffee' });
+  recorder.refused(refusal({ workload }));
+  assert.equal(last().peer.container, 'c0ffee');
+});
+
 test('a token without a caller has no peer', () => {
   const { recorder, last } = capture();
   recorder.issued(issuance({ door: 'token-files', peer: undefined }));
   assert.equal('peer' in last(), false);
+});
+
+test('whose token proved the caller is told, and not the token', () => {
+  const { recorder, lines, last } = capture();
+  const peer = { kind: 'assertion', token: 'eyJh.eyJi.c2ln', audiences: [] } as const;
+  const facts = { 'jwt.issuer': 'github', 'jwt.subject': 'repo:a', 'jwt.id': 'j', 'oauth.client': 'ci' };
+  recorder.issued(issuance({ peer, workload: workloadOf(facts) }));
+  assert.deepEqual(last().peer, { issuer: 'github', sub: 'repo:a', jti: 'j', client: 'ci' });
+  assert.doesNotMatch(lines[0] ?? '', /eyJ|c2ln/);
 });
 
 test('a refusal has one line; one by our own fault is an error with its cause', () => {

@@ -36,11 +36,14 @@ function busy() {
   metrics.recorder.refused(refusal());
   metrics.jwksAnswered(200);
   metrics.storeFailed('write');
+  metrics.trustedKeysFetched('github', true);
+  metrics.trustedKeysFetched('github', false);
   metrics.tokenFileRefreshed('/run/web/aws-token', { expiresAt: NOW + 600 });
   metrics.tokenFileRefreshed('/run/web/aws-token', { error: new Error('x') });
   metrics.configReloaded(false);
   metrics.auditFailed();
   metrics.clockJumped();
+  metrics.connectionRefused('private', 'address');
   return opened;
 }
 
@@ -98,6 +101,8 @@ test('token files, reloads, faults', async () => {
     'mintmark_jwks_requests_total{status="200"} 1',
     'mintmark_store_errors_total{operation="write"} 1',
     'mintmark_store_errors_total{operation="read"} 0',
+    'mintmark_trusted_keys_fetches_total{issuer="github",outcome="fetched"} 1',
+    'mintmark_trusted_keys_fetches_total{issuer="github",outcome="failed"} 1',
     'mintmark_token_file_refreshes_total{outcome="written"} 1',
     'mintmark_token_file_refreshes_total{outcome="failed"} 1',
     `mintmark_token_file_expiry_timestamp_seconds{path="/run/web/aws-token"} ${NOW + 600}`,
@@ -144,4 +149,15 @@ test('promtool check metrics finds nothing', {
   const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' });
   assert.equal(`${stdout}${stderr}`, '');
   assert.equal(status, 0);
+});
+
+test('connections that were closed unread are counted by listener and limit', async () => {
+  const { metrics, samples } = open();
+  metrics.connectionRefused('private', 'address');
+  metrics.connectionRefused('private', 'address');
+  metrics.connectionRefused('workload', 'uid');
+  assert.deepEqual((await samples('mintmark_connections_refused_total')).sort(), [
+    'mintmark_connections_refused_total{listener="private",limit="address"} 2',
+    'mintmark_connections_refused_total{listener="workload",limit="uid"} 1',
+  ]);
 });

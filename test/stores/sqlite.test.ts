@@ -103,6 +103,51 @@ function work(t: TestContext, job: string, path: string): ChildProcess & { reado
   return Object.assign(child, { lines });
 }
 
+suite('sqlite: the disk', () => {
+  /** Every file's datasync. */
+  async function mockSync(t: TestContext, sync: () => Promise<void>) {
+    const handle = await fs.open('/dev/null');
+    t.after(() => handle.close());
+    return t.mock.method(Object.getPrototypeOf(handle), 'datasync', sync);
+  }
+
+  test('is waited for before a change is answered, once for all that wait', async (t) => {
+    const { store } = await filed(t);
+    let synced = 0;
+    const mock = await mockSync(t, async () => {
+      await sleep(20);
+      synced++;
+    });
+    await store.upsert(keyOf('a'), { payload: {} });
+    assert.equal(synced, 1);
+    await Promise.all(
+      Array.from({ length: 50 }, async (_, n) => {
+        await sleep(n % 3);
+        const had = synced;
+        await store.insert(keyOf(`${n}`), { payload: {} }, NOW);
+        assert.ok(synced > had);
+      }),
+    );
+    assert.ok(mock.mock.callCount() < 10, `${mock.mock.callCount()} syncs`);
+    const count = mock.mock.callCount();
+    await store.find(keyOf('a'), NOW);
+    await store.insert(keyOf('a'), { payload: {} }, NOW);
+    assert.equal(mock.mock.callCount(), count, 'what changes nothing waits for nothing');
+  });
+
+  test('that fails once is not trusted again', async (t) => {
+    const { store } = await filed(t);
+    const mock = await mockSync(t, async () => {
+      throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' });
+    });
+    const fault = refusal('temporarily_unavailable', /EIO.*until a restart/);
+    await assert.rejects(store.upsert(keyOf('a'), { payload: {} }), fault);
+    mock.mock.restore();
+    await assert.rejects(store.upsert(keyOf('b'), { payload: {} }), fault);
+    await assert.rejects(store.find(keyOf('a'), NOW), fault);
+  });
+});
+
 suite('sqlite: several processes', () => {
   test('that start at once and consume the same records share them out', async (t) => {
     const path = join(await scratch(t), 'records.sqlite');

@@ -4,8 +4,9 @@
  */
 import { createHmac, timingSafeEqual, hash as toHash } from 'node:crypto';
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
+import { IssuerError } from '../../core/errors.ts';
 import type { EpochSeconds } from '../../core/ports.ts';
-import type { FoundRecord, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
+import type { FoundRecord, RecordFields, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
 import { restoredClient, storedClient } from './registration.ts';
 import type { OAuthConfig } from './settings.ts';
 
@@ -51,8 +52,8 @@ export function isStandIn(id: string): boolean {
   return id.startsWith(HASHED);
 }
 
-export function openAdapter(model: string, { records, realm, now, secret, config }: AdapterParts): Adapter {
-  if (!MODELS.has(model)) throw new Error(`the provider has no model ${model}: its classes were renamed`);
+/** Ids as they are stored, and what stands for one whose bearer value is not known. */
+function createIds(secret: Uint8Array) {
   const mac = (text: string) => createHmac('sha256', secret).update(text).digest('base64url');
   const standIn = (stored: string) => `${HASHED}${stored}.${mac(stored)}`;
   const storedId = (id: string) => {
@@ -62,6 +63,12 @@ export function openAdapter(model: string, { records, realm, now, secret, config
     const isOurs = given.length === right.length && timingSafeEqual(given, right);
     return isOurs ? stored : hash(id);
   };
+  return { standIn, storedId };
+}
+
+export function openAdapter(model: string, { records, realm, now, secret, config }: AdapterParts): Adapter {
+  if (!MODELS.has(model)) throw new Error(`the provider has no model ${model}: its classes were renamed`);
+  const { standIn, storedId } = createIds(secret);
   const key = (id: string): RecordKey => ({ realm, model, id: storedId(id) });
   const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
     found && {
@@ -76,11 +83,23 @@ export function openAdapter(model: string, { records, realm, now, secret, config
     await records.remove({ realm, model: 'Grant', id: family });
     await records.removeFamily(realm, family);
   };
+  /** Two logins at once give one session two new ids: the later one stays. */
+  const saveSession = async (id: string, fields: RecordFields) => {
+    try {
+      await records.upsert(key(id), fields);
+    } catch (error) {
+      if (!(error instanceof IssuerError && error.code === 'conflict')) throw error;
+      const other = await records.findBy({ realm, model }, 'uid', fields.uid ?? '', now());
+      if (other !== undefined) await records.remove({ realm, model, id: other.id });
+      await records.upsert(key(id), fields);
+    }
+  };
   return {
     async upsert(id, payload, expiresIn) {
       const { grantId } = payload;
       const family = grantId === undefined ? undefined : storedId(grantId);
       const fields = { ...fieldsOf(payload, model, now(), expiresIn), family };
+      if (model === 'Session') return saveSession(id, fields);
       if (model !== 'ReplayDetection') return records.upsert(key(id), fields);
       if (!(await records.insert(key(id), fields, now())))
         throw new errors.InvalidClientAuth('assertions must only be used once');

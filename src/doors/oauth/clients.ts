@@ -36,7 +36,7 @@ export async function clientMetadata(client: ClientConfig): Promise<ClientMetada
     response_types: client.grants.includes('authorization_code') ? ['code'] : [],
     redirect_uris: [...client.redirectUris],
     post_logout_redirect_uris: [...client.postLogoutRedirectUris],
-    scope: client.scopes.join(' '),
+    scope: client.scopes.join(' ') || undefined,
     dpop_bound_access_tokens: client.dpop,
     require_consent: client.consent,
     scope_as: client.scopeAs,

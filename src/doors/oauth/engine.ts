@@ -1,29 +1,30 @@
 /** The OAuth server of one issuer: an oidc-provider for the ring in effect, with ours before and behind it. */
+import { createHmac } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { ClientMetadata, Provider } from 'oidc-provider';
+import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-provider';
+import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
 import { shapeAnswers } from './answers.ts';
+import { answerAttested, asksForItself } from './attested.ts';
+import { type Call, type Called, call } from './call.ts';
 import { clientMetadata } from './clients.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
 import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
+import { sweepRecords } from './sweep.ts';
 
 export type OpenEngine = {
   readonly engine: Engine;
   /** Answers; `peer` is who asks, on the local socket. Throws IssuerError for what is refused before the provider. */
   handle(request: IncomingMessage, response: ServerResponse, peer?: Peer): Promise<void>;
+  /** For doors that translate another protocol. */
+  call(given: Call): Promise<Called>;
   close(): Promise<void>;
 };
-
-const SWEEP_MS = 60_000;
-/** So many at a time, with room for others between; each sweep goes on until none is left. */
-const SWEEP_MAX = 1_000;
-const SWEEP_PAUSE_MS = 20;
 
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   await assertRegistration(parts.config);
@@ -39,6 +40,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       resources: parts.config.resources.map((resource) => ({ ...resource, ttlSeconds: resource.ttl })),
       ttlSeconds: parts.config.accessTokenTtl,
     },
+    // What one issuer vouches for, no other does.
+    secret: createHmac('sha256', parts.secret).update(realm).digest(),
     provider: () => current(engine).provider,
     people: openPeople({
       provider: () => current(engine).provider,
@@ -47,41 +50,50 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       issuer: realm,
       config: parts.config.people,
       clock: parts.clock,
+      onLogin: parts.audit.login,
     }),
   };
-  void current(engine).provider.AccessToken.adapter; // a mistake in the clients, or in the build, ends the start
-  const closing = new AbortController();
-  const sweeping = sweepRecords(parts, closing.signal);
+  await assertClients(engine);
+  void engine.provider().AccessToken.adapter; // a build that renames the models ends the start too
+  const stopSweeping = sweepRecords(parts);
   return {
     engine,
     async handle(request, response, peer) {
       const prepared = await prepare(request, engine, peer);
+      if (peer !== undefined && asksForItself(prepared))
+        return answerAttested(prepared, response, engine, peer);
       const { prefix } = current(engine);
-      prepared.url = (prepared.url ?? '/').slice(prefix.length) || '/';
+      const { url = '/' } = prepared;
+      Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
       await current(engine).callback(prepared, response);
     },
+    call: (given) => call(current(engine).provider, given),
     async close() {
-      closing.abort();
-      await sweeping;
+      await stopSweeping();
       await engine.people.close();
     },
   };
 }
 
-/** Without it whoever may make records, such as anybody's request for authorization, makes the store grow for ever. */
-async function sweepRecords({ records, clock, warn }: EngineParts, signal: AbortSignal): Promise<void> {
-  const pause = (millis: number) => sleep(millis, undefined, { ref: false, signal }).catch(() => undefined);
-  let isMore = false;
-  while (!signal.aborted) {
-    await pause(isMore ? SWEEP_PAUSE_MS : SWEEP_MS);
-    if (signal.aborted) return;
+/** A mistake in a client ends the start, rather than be told to whoever uses it first. */
+async function assertClients({ provider, config }: Engine): Promise<void> {
+  for (const { id } of config.clients) {
     try {
-      isMore = (await records.sweep(clock.now(), SWEEP_MAX)) === SWEEP_MAX;
+      await provider().Client.find(id);
     } catch (error) {
-      isMore = false;
-      warn(`the sweep of records: ${(error as Error).message}`);
+      const { error_description: reason = String(error) } = error as { readonly error_description?: string };
+      throw new IssuerError('server_error', `doors.oauth: client ${id}: ${reason}`, { cause: error });
     }
   }
+}
+
+/** A device that waits is no news, nor is somebody who is no client. */
+const WAITING = ['authorization_pending', 'slow_down'];
+
+function tellRefusal({ audit }: Engine, { oidc }: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
+  const id = oidc.client?.clientId;
+  if (id === undefined || WAITING.includes(error.error)) return;
+  audit.refused(`client ${id}: ${error.error}: ${error.error_detail ?? error.error_description ?? ''}`);
 }
 
 type Built = {
@@ -104,6 +116,7 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
     const warn = (error: Error) => engine.warn(`OAuth: ${error.message}`);
+    provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
     provider.on('server_error', (_ctx, error) => warn(error));
     // In the place of Koa's own, which prints a stack; a caller that hangs up is no news.
     (provider as EventEmitter).on('error', (error: NodeJS.ErrnoException) => {

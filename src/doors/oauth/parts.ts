@@ -6,8 +6,15 @@ import type { KeyRing } from '../../core/key-ring.ts';
 import type { Clock, Peer, RingKey, SelectorKind, Workload } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
 import type { ScopeContext } from '../../core/scopes.ts';
-import type { People } from './people/contract.ts';
+import type { LoginEvent, People } from './people/contract.ts';
 import type { OAuthConfig } from './settings.ts';
+
+/** What is told beside the tokens that are issued: never what was typed. */
+export type OAuthAudit = {
+  login(event: LoginEvent): void;
+  /** A registered client was refused. */
+  refused(detail: string): void;
+};
 
 export type EngineParts = {
   readonly config: OAuthConfig;
@@ -23,6 +30,7 @@ export type EngineParts = {
   /** 32 secret bytes that stay the same over restarts and on every replica. */
   readonly secret: Uint8Array;
   readonly warn: (message: string) => void;
+  readonly audit: OAuthAudit;
 };
 
 /** What the parts of one engine share. */
@@ -43,6 +51,8 @@ export type PreparedRequest = IncomingMessage & {
   provenClient?: string;
   /** Who asks on the local socket, and what was attested of it. */
   peer?: Peer;
+  /** The body, where it is a form. */
+  form?: URLSearchParams;
   workload?: Workload;
 };
 

@@ -11,7 +11,7 @@ import {
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { RingKey } from '../../core/ports.ts';
 import { useCoreTokens } from './access-tokens.ts';
-import { openAdapter } from './adapter.ts';
+import { hash, openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
 import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
@@ -141,7 +141,14 @@ function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
     signed: true,
     path: pathname,
   } as const;
-  return { keys: [Buffer.from(secret).toString('base64url')], long: options, short: options };
+  // Issuers below one another's paths see each other's cookies.
+  const tag = pathname === '/' ? '' : `_${hash(pathname).slice(0, 8)}`;
+  const names = {
+    session: `_session${tag}`,
+    interaction: `_interaction${tag}`,
+    resume: `_interaction_resume${tag}`,
+  };
+  return { names, keys: [Buffer.from(secret).toString('base64url')], long: options, short: options };
 }
 
 function routes(path: string): Configuration['routes'] {

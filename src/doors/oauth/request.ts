@@ -41,7 +41,8 @@ export async function prepare(
   const isChanged = changeValues(form, path);
   const proven = await provenClient(form, engine, request, peer);
   const isSame = !isChanged && proven.provenClient === undefined;
-  return Object.assign(withBody(request, isSame ? bytes : Buffer.from(form.toString())), proven);
+  const read = isSame ? bytes : Buffer.from(form.toString());
+  return Object.assign(withBody(request, read), proven, { form });
 }
 
 /** Tokens are disguised; what stands for a stored id in the adapter stands for nothing here. */
@@ -59,9 +60,10 @@ function changeValues(form: URLSearchParams, path: string): boolean {
   return isChanged;
 }
 
-type Proven = Pick<PreparedRequest, 'provenClient' | 'peer' | 'workload'>;
+type Proven = Pick<PreparedRequest, 'provenClient' | 'peer' | 'workload' | 'form'>;
 
-const NONE: ReadonlySet<string> = new Set();
+const NOTHING: ReadonlySet<string> = new Set();
+const NAMED: ReadonlySet<string> = new Set(['jwt:issuer', 'jwt:subject']);
 
 async function provenClient(
   form: URLSearchParams,
@@ -82,7 +84,7 @@ async function provenClient(
   // Whoever proves itself in another way is that client.
   const isOtherwise =
     headers.authorization !== undefined || form.has('client_secret') || assertion !== undefined;
-  return isOtherwise ? { peer, workload: await engine.attest(peer, NONE) } : attested(form, engine, peer);
+  return isOtherwise ? { peer, workload: await engine.attest(peer, NOTHING) } : attested(form, engine, peer);
 }
 
 /** Its `iss` is not a client of ours: RFC 7523's own kind has the client's id there. */
@@ -99,7 +101,7 @@ function isFederated(assertion: string, { config }: Engine): boolean {
 async function federated(form: URLSearchParams, assertion: string, engine: Engine): Promise<Proven> {
   const { identifier } = engine.issuer;
   const audiences = [identifier, `${identifier}${engine.config.path}/token`];
-  const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NONE);
+  const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
   const client = engine.config.clients.find(
     ({ federated: wanted }) =>
       wanted !== undefined &&

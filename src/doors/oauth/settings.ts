@@ -3,7 +3,8 @@ import * as v from 'valibot';
 import { ALGORITHMS } from '../../core/ports.ts';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import { GRANTS } from './grants/index.ts';
-import { audience, DAY, flag, life, path, scopes, text, url, VISIBLE } from './setting-kinds.ts';
+import { people } from './people/settings.ts';
+import { DAY, flag, life, path, scopes, text, url, VISIBLE } from './scalars.ts';
 
 /** The others are for clients that an operator knows. */
 const REGISTERED_GRANTS = [
@@ -14,6 +15,13 @@ const REGISTERED_GRANTS = [
 ] as const;
 
 const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
+
+const audience = text(
+  VISIBLE,
+  'must be 1 to 255 visible ASCII characters',
+  'Its name in `aud`, `resource` and `audience`.',
+  'https://orders.example.com',
+);
 
 const client = v.pipe(
   v.strictObject({
@@ -43,7 +51,7 @@ const client = v.pipe(
           keys: v.pipe(
             v.array(v.record(v.string(), v.unknown())),
             v.minLength(1),
-            v.description('JWKs (RFC 7517).'),
+            v.description('JWKs, public parts only.'),
           ),
         }),
         v.description('Its public keys, for private_key_jwt (RFC 7523 section 2.2).'),
@@ -87,9 +95,7 @@ const client = v.pipe(
     redirectUris: v.optional(
       v.pipe(
         v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
-        v.description(
-          'Where people may be sent back to, character by character; any port of a loopback address.',
-        ),
+        v.description('Where people may be sent back to.'),
       ),
       [],
     ),
@@ -103,7 +109,7 @@ const client = v.pipe(
     corsOrigins: v.optional(
       v.pipe(
         v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
-        v.description('Origins whose pages may call its endpoints.'),
+        v.description('Origins whose pages may call the token endpoint.'),
       ),
       [],
     ),
@@ -114,7 +120,7 @@ const client = v.pipe(
     ),
     identityProviders: v.optional(
       v.pipe(
-        v.array(v.pipe(v.string(), v.description('Its name, or local.'))),
+        v.array(v.pipe(v.string(), v.description('A name below people.identityProviders, or local.'))),
         v.description('The identity providers that its people may come from; all where absent.'),
       ),
     ),
@@ -150,80 +156,12 @@ const resource = v.strictObject({
   algorithm: v.optional(v.pipe(v.picklist(ALGORITHMS), v.description('What tokens for it are signed with.'))),
   introspectedBy: v.optional(
     v.pipe(
-      v.array(v.pipe(v.string(), v.description('The id of a client.'))),
+      v.array(v.pipe(v.string(), v.description('A client_id.'))),
       v.description('The clients that may introspect tokens for it (RFC 7662).'),
     ),
     [],
   ),
 });
-
-const name = text(
-  /^[a-z0-9][a-z0-9-]{0,62}$/,
-  'must be of a-z, 0-9 and -',
-  'Its name, as in idp:corp.',
-  'corp',
-);
-const count = (description: string, max: number) =>
-  v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(max), v.description(description)));
-
-const people = v.pipe(
-  v.strictObject({
-    title: v.optional(
-      v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('What the pages call this server.')),
-    ),
-    identityProviders: v.optional(
-      v.pipe(
-        v.record(
-          name,
-          v.strictObject({
-            issuer: url('Its issuer: https, or http on loopback.', 'https://login.example.com'),
-            clientId: v.pipe(v.string(), v.nonEmpty(), v.description('Our client_id there.')),
-            clientSecretFile: v.optional(
-              path('A file that holds our secret there.', '/etc/mintmark/corp-secret'),
-            ),
-            scopes: v.optional(scopes('What is asked for there.')),
-            title: v.optional(
-              v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('What its button says.')),
-            ),
-            claims: v.optional(
-              v.pipe(
-                v.record(v.string(), v.string()),
-                v.description('Our claim, and the claim there that it comes from.'),
-              ),
-            ),
-          }),
-        ),
-        v.description('Where people may sign in beside the local users.'),
-      ),
-    ),
-    scopes: v.optional(
-      v.pipe(
-        v.record(v.string(), v.string()),
-        v.description('Scopes in words, for the page that asks for consent.'),
-      ),
-    ),
-    logins: v.optional(
-      v.pipe(
-        v.strictObject({
-          perUser: count('Attempts for one user name in each window.', 1_000),
-          perAddress: count('Attempts from one address in each window.', 100_000),
-          windowSeconds: count('The window, in seconds.', DAY),
-        }),
-        v.description('How often a password may be tried.'),
-      ),
-    ),
-    passwords: v.optional(
-      v.pipe(
-        v.strictObject({
-          cost: count("scrypt's cost, as a power of two: a hash takes 1 KiB times that.", 20),
-          parallel: count('Hashes that are made at once.', 64),
-        }),
-        v.description('How passwords are kept.'),
-      ),
-    ),
-  }),
-  v.description('People who sign in.'),
-);
 
 export const config = v.strictObject({
   path: v.optional(

@@ -17,10 +17,10 @@ export const grant: GrantModule = {
     if (client === undefined) throw new errors.InvalidClient('no client', '');
     const { scopes } = scopedFor(ctx, engine, { scopes: scopesOf(ctx), audience: [], isPerson: true });
     const login = await check(engine.people.passwords.check, username, password, {
+      client,
       address: ctx.ip,
       acrValues: acrValues as string | undefined,
       otp: otp as string | undefined,
-      client,
     });
     if (login === undefined) throw new errors.InvalidGrant('invalid_username_or_password');
     ctx.state.login = { ...login, accountId: login.sub };

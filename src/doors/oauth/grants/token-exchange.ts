@@ -57,6 +57,6 @@ async function claimsFor(
 ): Promise<ClaimSet> {
   const client = { client_id: ctx.oidc.client?.clientId };
   if (actor === undefined) return client;
-  const { facts } = await inOAuthWords(() => engine.attest(actor, new Set()));
-  return { ...client, act: { sub: facts['jwt.subject'], iss: facts['jwt.iss'] } };
+  const { facts } = await inOAuthWords(() => engine.attest(actor, new Set(['jwt:issuer', 'jwt:subject'])));
+  return { ...client, act: { sub: facts['jwt.subject'], iss: facts['jwt.issuer-url'] } };
 }

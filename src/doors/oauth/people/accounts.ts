@@ -58,7 +58,7 @@ export function createAccounts(parts: AccountsParts): Accounts {
       const since = loggedInAt(context, token);
       const isOver = since !== undefined && since < (found?.signedOutBefore ?? 0);
       if (found === undefined || isOver) return undefined;
-      return { accountId: sub, idp: found.idp, claims: () => ({ ...found.claims, sub }) };
+      return { accountId: sub, idp: found.idp, claims: () => ({ ...found.claims, sub, idp: found.idp }) };
     },
     async keepUpstream(person) {
       const sub = subjectOf(person);

@@ -1,9 +1,11 @@
 /** How often somebody may try: counted in the store, so that replicas count together. */
 import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import { IssuerError } from '../../../core/errors.ts';
 import type { Clock } from '../../../core/ports.ts';
 import type { RecordStore } from '../../../core/records.ts';
 import type { PeopleConfig } from './contract.ts';
+import { normalizeUsername } from './users.ts';
 
 export type Attempts = {
   /** Counts one attempt. Throws `too_many_requests` where there were too many. */
@@ -31,18 +33,31 @@ export function createAttempts(
         retryAfterSeconds: windowSeconds,
       });
   }
+  /** Every spelling of a name is one. */
+  const nameOf = (username: string) => normalizeUsername(username) ?? username;
   return {
     async take(username, address) {
-      await count('address', address, perAddress);
-      await count('user', username, perUser);
+      await count('address', networkOf(address), perAddress);
+      await count('user', nameOf(username), perUser);
     },
-    takeCode: (username) => count('code', username, CODES_PER_WINDOW),
+    takeCode: (username) => count('code', nameOf(username), CODES_PER_WINDOW),
     async forgive(username) {
-      await records.remove(key('user', username));
+      await records.remove(key('user', nameOf(username)));
     },
   };
 }
 
 function digest(text: string): string {
   return createHash('sha256').update(text).digest('base64url');
+}
+
+/** Whoever has one IPv6 address has 2^64 of them; an IPv4 address within IPv6 is that one. */
+export function networkOf(address: string): string {
+  const [, mapped] = /^::ffff:([0-9.]+)$/i.exec(address) ?? [];
+  if (mapped !== undefined || !isIPv6(address)) return mapped ?? address;
+  const [head = '', tail = ''] = address.split('%', 1)[0]?.split('::') ?? [];
+  const [before, after] = [head, tail].map((part) => part.split(':').filter(Boolean)) as [string[], string[]];
+  const gap = Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0');
+  const groups = [...before, ...(address.includes('::') ? gap : []), ...after].slice(0, 4);
+  return groups.map((group) => Number.parseInt(group, 16).toString(16)).join(':');
 }

@@ -4,7 +4,8 @@ import { IssuerError } from '../../../core/errors.ts';
 export type UserClaims = Readonly<Record<string, unknown>>;
 
 export const CLAIMS_BY_SCOPE: Readonly<Record<string, string[]>> = {
-  openid: ['sub'],
+  /** How somebody logged in is said with who it is, as IdentityServer does. */
+  openid: ['sub', 'acr', 'amr', 'auth_time', 'idp'],
   profile: [
     'name',
     'given_name',
@@ -26,13 +27,14 @@ export const CLAIMS_BY_SCOPE: Readonly<Record<string, string[]>> = {
   address: ['address'],
 };
 
-const KNOWN: ReadonlySet<string> = new Set(Object.values(CLAIMS_BY_SCOPE).flat());
+const { openid: _, ...SCOPES } = CLAIMS_BY_SCOPE;
+const KNOWN: ReadonlySet<string> = new Set(Object.values(SCOPES).flat());
 
 /** Throws `invalid_request`. */
 export function assertClaims(claims: UserClaims): UserClaims {
-  const wrong = Object.keys(claims).find((name) => name === 'sub' || !KNOWN.has(name));
+  const wrong = Object.keys(claims).find((name) => !KNOWN.has(name));
   if (wrong === undefined) return claims;
-  const reason = `a user has no claim ${wrong.slice(0, 100)}: they are ${[...KNOWN].slice(1).join(' ')}`;
+  const reason = `a user has no claim ${wrong.slice(0, 100)}: they are ${[...KNOWN].join(' ')}`;
   throw new IssuerError('invalid_request', 'unknown claim', { shown: { reason } });
 }
 
@@ -41,7 +43,6 @@ export function mapClaims(
   upstream: Readonly<Record<string, unknown>>,
   mapping: Readonly<Record<string, string>> = {},
 ): UserClaims {
-  const names = [...KNOWN].filter((name) => name !== 'sub');
-  const pairs = names.map((name) => [name, upstream[mapping[name] ?? name]] as const);
+  const pairs = [...KNOWN].map((name) => [name, upstream[mapping[name] ?? name]] as const);
   return Object.fromEntries(pairs.filter(([, value]) => value !== undefined && value !== null));
 }

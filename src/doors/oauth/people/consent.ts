@@ -48,23 +48,20 @@ function requested({ interaction }: Visit): ReadonlySet<string> {
   return new Set(String(interaction.params.scope ?? '').split(' '));
 }
 
-/** What is missing, and of what was granted before what this request asks for again. */
+/** What is missing, and of what was granted before what this request asks for again; each scope once. */
 function askedOf(missing: Missing, grant: Grant, scopes: ReadonlySet<string>): readonly Asked[] {
-  const oidc = grant.getOIDCScopeFiltered(new Set(scopes)).split(' ').filter(Boolean);
-  const claims = (missing.missingOIDCClaims ?? []).map((claim) => `claim ${claim}`);
-  const own = new Set([...oidc, ...(missing.missingOIDCScope ?? []), ...claims]);
-  const resources = new Set([
-    ...Object.keys(grant.resources ?? {}),
-    ...Object.keys(missing.missingResourceScopes ?? {}),
-  ]);
-  const others = [...resources].map((resource) => {
-    const granted = grant.getResourceScopeFiltered(resource, new Set(scopes)).split(' ').filter(Boolean);
-    return {
-      resource,
-      scopes: [...new Set([...granted, ...(missing.missingResourceScopes?.[resource] ?? [])])],
-    };
+  const { missingOIDCScope = [], missingOIDCClaims = [], missingResourceScopes = {} } = missing;
+  const listOf = (granted: string) => granted.split(' ').filter(Boolean);
+  const names = new Set([...Object.keys(grant.resources ?? {}), ...Object.keys(missingResourceScopes)]);
+  const resources = [...names].map((resource) => {
+    const granted = listOf(grant.getResourceScopeFiltered(resource, new Set(scopes)));
+    return { resource, scopes: [...new Set([...granted, ...(missingResourceScopes[resource] ?? [])])] };
   });
-  return [{ scopes: [...own] }, ...others].filter((asked) => asked.scopes.length > 0);
+  const elsewhere = new Set(resources.flatMap((asked) => asked.scopes));
+  const granted = listOf(grant.getOIDCScopeFiltered(new Set(scopes)));
+  const own = [...new Set([...granted, ...missingOIDCScope])].filter((scope) => !elsewhere.has(scope));
+  const claims = missingOIDCClaims.map((claim) => `claim ${claim}`);
+  return [{ scopes: [...own, ...claims] }, ...resources].filter((asked) => asked.scopes.length > 0);
 }
 
 async function personOf({ accounts }: Rooms, { interaction }: Visit): Promise<string> {

@@ -87,6 +87,22 @@ export type PeopleConfig = {
     | undefined;
 };
 
+/** For an audit log. What was typed for a name is not in it: it may be a password. */
+export type LoginEvent = {
+  readonly outcome:
+    | 'signed_in'
+    | 'wrong_password'
+    | 'wrong_code'
+    | 'too_many'
+    | 'wrong_tenant'
+    | 'upstream_failed';
+  readonly idp: string;
+  readonly address: string;
+  readonly client?: string | undefined;
+  /** Whose login it was to be, where there is such a user. */
+  readonly sub?: string | undefined;
+};
+
 export type PeopleParts = {
   /** The current instance; another one at any time. */
   readonly provider: () => Provider;
@@ -98,6 +114,7 @@ export type PeopleParts = {
   readonly clock: Clock;
   /** The caller's address, behind whatever proxies are trusted; `context.ip` where absent. */
   readonly addressOf?: ((context: Context) => string) | undefined;
+  readonly onLogin?: ((event: LoginEvent) => void) | undefined;
 };
 
 /** How somebody logged in. */

@@ -43,7 +43,7 @@ function withoutPrefix(path: string, prefix: string): string {
 }
 
 async function answer(rooms: Rooms, context: Context, path: string): Promise<void> {
-  const isRead = context.method === 'GET' || context.method === 'HEAD';
+  const isRead = context.method === 'GET'; // not HEAD: reading a page may go on with the login
   const [, callback] = CALLBACK.exec(path) ?? [];
   if (callback !== undefined && isRead) return upstreamCallback(rooms, context, callback);
   const [, uid, step] = INTERACTION.exec(path) ?? [];

@@ -2,12 +2,22 @@
 import { IssuerError } from '../../../core/errors.ts';
 import type { EpochSeconds } from '../../../core/ports.ts';
 import { idpsFor, parseAcrValues } from './acr-values.ts';
-import { ACR, LOCAL_IDP } from './contract.ts';
+import { ACR, LOCAL_IDP, type LoginEvent } from './contract.ts';
 import { codePage, loginPage } from './pages/login.ts';
 import type { User } from './users.ts';
-import { finish, nameOf, type Rooms, readForm, redirect, show, type Visit } from './visit.ts';
+import {
+  addressOf,
+  finish,
+  nameOf,
+  type Rooms,
+  readForm,
+  redirect,
+  show,
+  tell,
+  type Visit,
+} from './visit.ts';
 
-/** Records that belong to one interaction: `Pending`, a password that was right; `Upstream`, a login elsewhere. */
+/** Records of one interaction: `PendingLogin`, a password that was right; `UpstreamLogin`, a login elsewhere. */
 const PENDING_SECONDS = 300;
 
 type Pending = { readonly username: string; readonly remember: boolean };
@@ -93,20 +103,21 @@ export async function submitPassword(rooms: Rooms, visit: Visit): Promise<void> 
   const { username = '', password = '', remember } = await readForm(visit, rooms.issuer);
   if (!idpsFor(rooms.config, visit.client).includes(LOCAL_IDP))
     throw new IssuerError('access_denied', 'the client does not take local users');
-  const { attempts, users, records, realm, clock } = rooms;
-  const problem = await tooMany(visit, () => attempts.take(username, addressOf(rooms, visit)));
-  if (problem !== undefined) return showPasswordForm(rooms, visit, { username, problem, status: 429 });
+  const { attempts, users } = rooms;
+  const refuse = async (outcome: LoginEvent['outcome'], problem: string, status: number) => {
+    tell(rooms, visit, outcome, { sub: (await users.find(username))?.sub });
+    showPasswordForm(rooms, visit, { username, problem, status });
+  };
+  const problem = await tooMany(visit, () => attempts.take(username, addressOf(rooms, visit.context)));
+  if (problem !== undefined) return refuse('too_many', problem, 429);
   const user = await users.withPassword(username, password);
-  if (user === undefined)
-    return showPasswordForm(rooms, visit, { username, problem: WRONG_PASSWORD, status: 401 });
-  if (!isMember(user, visit))
-    return showPasswordForm(rooms, visit, { username, problem: NO_MEMBER, status: 403 });
+  if (user === undefined) return refuse('wrong_password', WRONG_PASSWORD, 401);
+  if (!isMember(user, visit)) return refuse('wrong_tenant', NO_MEMBER, 403);
   await attempts.forgive(username);
+  const pending: Pending = { username: user.username, remember: remember === 'yes' };
   if (user.totpSecret === undefined)
-    return finishLogin(rooms, visit, { ...localLogin(user, false), remember: remember === 'yes' });
-  const payload: Pending = { username: user.username, remember: remember === 'yes' };
-  const expiresAt = clock.now() + PENDING_SECONDS;
-  await records.upsert({ realm, model: 'PendingLogin', id: visit.interaction.uid }, { payload, expiresAt });
+    return finishLogin(rooms, visit, { ...localLogin(user, false), remember: pending.remember });
+  await keepPending(rooms, visit, pending);
   redirect(visit.context, visit.path);
 }
 
@@ -116,10 +127,14 @@ export async function submitCode(rooms: Rooms, visit: Visit): Promise<void> {
   if (pending === undefined) return redirect(visit.context, visit.path);
   const { username } = pending;
   const problem = await tooMany(visit, () => rooms.attempts.takeCode(username));
-  if (problem !== undefined) return showCode(rooms, visit, pending, { problem, status: 429 });
   const user = await rooms.users.find(username);
+  const refuse = (outcome: LoginEvent['outcome'], text: string, status: number) => {
+    tell(rooms, visit, outcome, { sub: user?.sub });
+    showCode(rooms, visit, pending, { problem: text, status });
+  };
+  if (problem !== undefined) return refuse('too_many', problem, 429);
   if (user === undefined || !(await rooms.users.useCode(user, code)))
-    return showCode(rooms, visit, pending, { problem: WRONG_CODE, status: 401 });
+    return refuse('wrong_code', WRONG_CODE, 401);
   if (!(await forgetPending(rooms, visit))) return redirect(visit.context, visit.path);
   return finishLogin(rooms, visit, { ...localLogin(user, true), remember: pending.remember });
 }
@@ -153,8 +168,9 @@ function isMember(user: User, { interaction }: Visit): boolean {
 }
 
 /** `ts` is given, since a second prompt brings the same result again, and the login has one time. */
-function finishLogin({ clock }: Rooms, visit: Visit, proven: Proven): Promise<void> {
-  const { sub, idp, amr, acr, at = clock.now(), remember = false } = proven;
+function finishLogin(rooms: Rooms, visit: Visit, proven: Proven): Promise<void> {
+  const { sub, idp, amr, acr, at = rooms.clock.now(), remember = false } = proven;
+  tell(rooms, visit, 'signed_in', { idp, sub });
   const { tenant } = parseAcrValues(visit.interaction.params.acr_values);
   const login = { accountId: sub, amr: [...amr], ts: at, remember, idp };
   const more = { ...(acr === undefined ? {} : { acr }), ...(tenant === undefined ? {} : { tenant }) };
@@ -171,6 +187,15 @@ async function takeUpstream({ records, realm, clock }: Rooms, { interaction }: V
 async function findPending({ records, realm, clock }: Rooms, { interaction }: Visit) {
   const found = await records.find({ realm, model: 'PendingLogin', id: interaction.uid }, clock.now());
   return found?.payload as Pending | undefined;
+}
+
+async function keepPending(
+  { records, realm, clock }: Rooms,
+  { interaction }: Visit,
+  payload: Pending,
+): Promise<void> {
+  const expiresAt = clock.now() + PENDING_SECONDS;
+  await records.upsert({ realm, model: 'PendingLogin', id: interaction.uid }, { payload, expiresAt });
 }
 
 function forgetPending({ records, realm }: Rooms, { interaction }: Visit): Promise<boolean> {
@@ -198,8 +223,4 @@ async function tooMany({ context }: Visit, take: () => Promise<void>): Promise<s
     const minutes = Math.ceil(seconds / 60);
     return `Too many attempts. Wait ${minutes === 1 ? 'a minute' : `${minutes} minutes`}, then try again.`;
   }
-}
-
-function addressOf({ addressOf: given }: Rooms, { context }: Visit): string {
-  return given?.(context) ?? context.ip;
 }

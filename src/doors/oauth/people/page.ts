@@ -50,7 +50,7 @@ ${body}
 /** The stylesheet as it stands: its quotes are no HTML. */
 const STYLESHEET = html([STYLE] as unknown as TemplateStringsArray);
 
-/** Chromium holds every hop of the redirects behind a form to form-action (CSP3 section 6.4.1). */
+/** Chromium holds every hop of the redirects behind a form to form-action, and tells nobody where it stops. */
 function contentSecurityPolicy(formAction: readonly string[]): string {
   return [
     "default-src 'none'",
@@ -63,14 +63,15 @@ function contentSecurityPolicy(formAction: readonly string[]): string {
 }
 
 /**
- * What lets a browser go back to the client behind a form: for an https address every https
- * address, since the client's own page may lead on to another origin in the same chain; for a
- * loopback client its origin, whose last page is often elsewhere too; for an app its scheme.
+ * What lets a browser go back to the client behind a form (seen in Chromium 156): for an https address
+ * every https address, since the client's page may lead on to another origin in the same chain; for a
+ * loopback client its host, and https for the page that it ends with; for an app its scheme.
  */
 export function sourcesOf(uri: string | undefined): readonly string[] {
   const url = uri === undefined ? null : URL.parse(uri);
   if (url === null || !/^[a-z][a-z0-9+.-]*:$/.test(url.protocol)) return [];
   if (url.protocol === 'https:') return ['https:'];
-  if (url.protocol === 'http:') return [`http://${url.host}`, 'https:'];
-  return [url.protocol];
+  if (url.protocol !== 'http:') return [url.protocol];
+  // CSP3 has no way to write an IPv6 address (section 2.3.1).
+  return url.hostname.startsWith('[') ? ['http:'] : [`http://${url.hostname}:*`, 'https:'];
 }

@@ -1,12 +1,11 @@
 /** People: who they are, how they log in, and the pages for it. contract.ts says how the engine uses it. */
-import { createAccounts, newLoginUid } from './accounts.ts';
-import { idpsFor, parseAcrValues } from './acr-values.ts';
+import { createAccounts } from './accounts.ts';
 import { createUserRoutes } from './admin.ts';
 import { createAttempts } from './attempts.ts';
 import { CLAIMS_BY_SCOPE } from './claims.ts';
-import { LOCAL_IDP, type People, type PeopleParts } from './contract.ts';
+import type { People, PeopleParts } from './contract.ts';
 import { createMiddleware } from './interaction.ts';
-import { localLogin, mayHaveTenant } from './login.ts';
+import { checkPassword } from './password-check.ts';
 import { createPasswords } from './passwords.ts';
 import { createPolicy } from './policy.ts';
 import { createSources } from './sources.ts';
@@ -39,29 +38,4 @@ export function openPeople(parts: PeopleParts): People {
     adminRoutes: createUserRoutes(users, brand),
     close: async () => undefined,
   };
-}
-
-/** The password grant (RFC 6749 section 4.3): the same limits, users and second factor as the pages. */
-async function checkPassword(
-  rooms: Rooms,
-  ...[username, password, question]: Parameters<People['passwords']['check']>
-): ReturnType<People['passwords']['check']> {
-  const { users, attempts, accounts, clock } = rooms;
-  const { address, acrValues, otp, client } = question;
-  const { idp = LOCAL_IDP, tenant } = parseAcrValues(acrValues);
-  await attempts.take(username, address);
-  const user = await users.withPassword(username, password);
-  if (user === undefined || idp !== LOCAL_IDP || !idpsFor(rooms.config, client).includes(LOCAL_IDP))
-    return undefined;
-  if (!mayHaveTenant(user, tenant)) return undefined;
-  const hasCode = user.totpSecret !== undefined;
-  if (hasCode) {
-    await attempts.takeCode(user.username);
-    if (otp === undefined || !(await users.useCode(user, otp))) return undefined;
-  }
-  await attempts.forgive(username);
-  const { sub, amr, acr } = localLogin(user, hasCode);
-  const [authTime, sessionUid] = [clock.now(), newLoginUid()];
-  if (tenant !== undefined) await accounts.keepTenant({ accountId: sub, sessionUid, authTime }, tenant);
-  return { sub, idp, tenant, amr, acr, authTime, sessionUid, claims: user.claims };
 }

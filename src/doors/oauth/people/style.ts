@@ -27,6 +27,7 @@ main { width: 100%; max-width: 26rem; background: var(--card); border: 1px solid
 h1 { margin: 0 0 .25rem; font-size: 1.5rem; line-height: 1.25; font-weight: 650; }
 h2 { margin: 1.5rem 0 .5rem; font-size: 1rem; font-weight: 600; }
 p { margin: 0 0 1rem; }
+h1 + p:not(.lead) { margin-top: .75rem; }
 .lead { color: var(--soft); margin-bottom: 1.5rem; }
 .lead strong { color: var(--text); }
 .note { font-size: .875rem; color: var(--soft); }

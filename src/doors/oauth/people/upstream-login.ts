@@ -6,7 +6,7 @@ import { idpsFor } from './acr-values.ts';
 import type { Proven } from './login.ts';
 import { errorPage, expiredPage } from './pages/error.ts';
 import { type Checks, UpstreamError } from './upstream.ts';
-import { type Rooms, redirect, show, type Visit } from './visit.ts';
+import { type Rooms, redirect, show, tell, type Visit } from './visit.ts';
 
 const WAY_SECONDS = 900;
 const RESULT_SECONDS = 120;
@@ -56,8 +56,8 @@ function howAgain({ interaction }: Visit): { readonly prompt?: string; readonly 
 
 export async function upstreamCallback(rooms: Rooms, context: Context, idp: string): Promise<void> {
   const state = String(context.query.state ?? '');
-  const way = await takeWay(rooms, context, state);
-  if (way === undefined || way.idp !== idp) return show(rooms, { context }, expiredPage(), 400);
+  const way = await takeWay(rooms, context, state, idp);
+  if (way === undefined) return show(rooms, { context }, expiredPage(), 400);
   setCookie(rooms, context, state, '', 0);
   const address = new URL(callbackUri(rooms, idp));
   address.search = context.search;
@@ -76,10 +76,10 @@ export async function upstreamCallback(rooms: Rooms, context: Context, idp: stri
 }
 
 /** Once, and only for the browser that set out. */
-async function takeWay({ records, realm, clock }: Rooms, context: Context, state: string) {
+async function takeWay({ records, realm, clock }: Rooms, context: Context, state: string, idp: string) {
   const key = { realm, model: 'UpstreamWay', id: digest(state) };
   const way = (await records.find(key, clock.now()))?.payload as Way | undefined;
-  if (way === undefined) return undefined;
+  if (way?.idp !== idp) return undefined;
   const cookie = context.cookies.get(cookieName(state), { signed: false }) ?? '';
   if (!timingSafeEqual(Buffer.from(digest(cookie)), Buffer.from(way.browser))) return undefined;
   return (await records.remove(key)) ? way : undefined;
@@ -98,13 +98,14 @@ async function attempt<T>(
   } catch (error) {
     if (!(error instanceof UpstreamError)) throw error;
     if (error.code === undefined) context.app.emit('error', error, context);
+    tell(rooms, { context }, 'upstream_failed', { idp });
     const title = rooms.config.identityProviders?.[idp]?.title ?? idp;
     const path = `${rooms.prefix}/interaction/${uid}`;
     const page = errorPage({
       title: 'You are not signed in',
       text:
         error.code === undefined
-          ? `${title} could not be reached, or its answer made no sense.`
+          ? `${title} could not be asked, or gave no answer that can be used. The log of this server says why.`
           : `${title} did not sign you in.`,
       code: error.code,
       description: error.description,

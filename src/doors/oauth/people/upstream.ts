@@ -77,7 +77,7 @@ export function createUpstreams(
     try {
       return await work(await configurationOf(name, config), config);
     } catch (error) {
-      throw error instanceof UpstreamError ? error : errorOf(error);
+      throw error instanceof UpstreamError ? error : await errorOf(error);
     }
   }
   return {
@@ -165,12 +165,10 @@ async function redeem(
   };
 }
 
-/** OAuth's words where the other side used them; nothing else of a message is for the page. */
-function errorOf(error: unknown): UpstreamError {
-  const { error: code, error_description: description } = Object(error) as Record<string, unknown>;
-  return new UpstreamError(
-    typeof code === 'string' ? code : undefined,
-    typeof description === 'string' ? description : undefined,
-    error,
-  );
+/** OAuth's words where the other side sent the person back with them; anything else is for the log alone. */
+async function errorOf(error: unknown): Promise<UpstreamError> {
+  const { AuthorizationResponseError } = await import('openid-client');
+  return error instanceof AuthorizationResponseError
+    ? new UpstreamError(error.error, error.error_description, error)
+    : new UpstreamError(undefined, undefined, error);
 }

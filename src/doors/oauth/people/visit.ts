@@ -6,7 +6,7 @@ import { IssuerError } from '../../../core/errors.ts';
 import { readBody } from '../../body.ts';
 import type { Accounts } from './accounts.ts';
 import type { Attempts } from './attempts.ts';
-import type { PeopleParts } from './contract.ts';
+import { LOCAL_IDP, type LoginEvent, type PeopleParts } from './contract.ts';
 import { type Page, sendPage, sourcesOf } from './page.ts';
 import type { Upstreams } from './upstream.ts';
 import type { Users } from './users.ts';
@@ -111,7 +111,6 @@ export function show(rooms: Rooms, { context }: Pick<Visit, 'context'>, page: Pa
 export function redirect(context: Context, location: string): void {
   context.status = 303;
   context.redirect(location);
-  context.status = 303;
   context.body = '';
   context.set('Cache-Control', 'no-store');
   context.set('Referrer-Policy', 'no-referrer');
@@ -132,4 +131,18 @@ export async function finish(
 
 export function nameOf(client: Client): { readonly name: string } {
   return { name: client.clientName ?? client.clientId };
+}
+
+export function addressOf({ addressOf: given }: Rooms, context: Context): string {
+  return given?.(context) ?? context.ip;
+}
+
+/** Tells the audit log how a login went. */
+export function tell(
+  rooms: Rooms,
+  { context, client }: Pick<Visit, 'context'> & Partial<Visit>,
+  outcome: LoginEvent['outcome'],
+  { idp = LOCAL_IDP, sub }: { readonly idp?: string; readonly sub?: string | undefined } = {},
+): void {
+  rooms.onLogin?.({ outcome, idp, sub, client: client?.clientId, address: addressOf(rooms, context) });
 }

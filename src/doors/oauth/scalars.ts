@@ -1,4 +1,4 @@
-/** The kinds of values in the settings of `doors.oauth`. */
+/** Settings that several blocks of `doors.oauth` have. */
 import * as v from 'valibot';
 
 const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
@@ -33,16 +33,10 @@ export function life(description: string, example: string, maxSeconds: number) {
   );
 }
 
-export const scope = text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'orders.read');
+const scope = text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'orders.read');
 export const scopes = (description: string) => v.pipe(v.array(scope), v.description(description));
 export const path = (description: string, example: string) =>
   text(/^\/[^\0]{0,4095}$/, 'must be an absolute path', description, example);
-export const audience = text(
-  VISIBLE,
-  'must be 1 to 255 visible ASCII characters',
-  'Its name in `aud`, `resource` and `audience`.',
-  'https://orders.example.com',
-);
 export const url = (description: string, example: string) =>
   v.pipe(
     v.string(),

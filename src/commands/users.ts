@@ -1,0 +1,167 @@
+import { readFile } from 'node:fs/promises';
+import { ADMIN_OPTION, adminSocket, askJson, printable } from './ask.ts';
+import { type Command, CommandError, EXIT, type Invocation, JSON_OPTION } from './command.ts';
+
+type User = {
+  readonly username: string;
+  readonly sub: string;
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly tenants?: readonly string[];
+  readonly hasPassword: boolean;
+  readonly hasTotp: boolean;
+};
+type UserList = { readonly users: readonly User[]; readonly next?: string };
+type Enrolment = { readonly secret: string; readonly uri: string };
+
+export const command: Command = {
+  summary: 'List, add, change or remove people who sign in by the OAuth door',
+  usage: 'list | add NAME | passwd NAME | totp NAME | remove NAME',
+  details: `list      who there is
+add       a user; the password is asked for, or read from standard input or --password FILE
+passwd    sets the password in the same way; the user is signed out everywhere
+totp      gives the user a second factor, shown once: an otpauth:// address for an authenticator app
+remove    the user can no longer sign in, and tokens are no longer renewed`,
+  words: ['list', 'add', 'passwd', 'totp', 'remove'],
+  options: {
+    password: { type: 'string', value: 'FILE', help: 'File with the password; - is standard input' },
+    'no-password': { type: 'boolean', help: 'add: without a password for now' },
+    name: { type: 'string', value: 'TEXT', help: 'add: the full name' },
+    email: { type: 'string', value: 'ADDRESS', help: 'add: the e-mail address' },
+    phone: { type: 'string', value: 'NUMBER', help: 'add: the phone number' },
+    claim: {
+      type: 'string',
+      value: 'KEY=VALUE',
+      multiple: true,
+      help: 'add: another claim of OpenID Connect',
+    },
+    tenant: { type: 'string', value: 'NAME', multiple: true, help: 'add: a tenant of the user (none: any)' },
+    sub: { type: 'string', value: 'ID', help: 'add: the sub claim (chosen at random)' },
+    off: { type: 'boolean', help: 'totp: take the second factor away' },
+    json: JSON_OPTION,
+    admin: ADMIN_OPTION,
+  },
+  async run(invocation) {
+    const [action = 'list', username, ...rest] = invocation.words;
+    if (rest.length > 0) throw usage(`mintmark users ${action} takes no "${rest[0]}"`);
+    if (action === 'list') return list(invocation);
+    const act = Object.hasOwn(ACTIONS, action) ? ACTIONS[action] : undefined;
+    if (act === undefined)
+      throw usage(`mintmark users has no "${action}": it is list, add, passwd, totp or remove`);
+    if (username === undefined) throw usage(`mintmark users ${action} needs a NAME`);
+    await act(invocation, username);
+    return EXIT.ok;
+  },
+};
+
+const ACTIONS: Readonly<Record<string, (invocation: Invocation, username: string) => Promise<void>>> = {
+  add,
+  passwd: async (invocation, username) => {
+    const password = await readPassword(invocation);
+    print(invocation, await post<User>(invocation, 'password', { username, password }), describe);
+  },
+  totp: async (invocation, username) => {
+    if (invocation.values.flag('off'))
+      return print(invocation, await post<User>(invocation, 'totp', { username, remove: true }), describe);
+    const enrolment = await post<Enrolment>(invocation, 'totp', { username });
+    print(invocation, enrolment, ({ uri, secret }) => `${uri}\nsecret ${secret}\n`);
+    invocation.io.writeError('it is not shown again; from now on the user is asked for a code\n');
+  },
+  remove: async (invocation, username) => {
+    print(invocation, await post<object>(invocation, 'remove', { username }), () => `removed ${username}\n`);
+  },
+};
+
+async function add(invocation: Invocation, username: string): Promise<void> {
+  const { values } = invocation;
+  const sub = values.text('sub');
+  const tenants = values.list('tenant');
+  const claims = claimsOf(invocation);
+  const password = values.flag('no-password') ? undefined : await readPassword(invocation);
+  const fields = {
+    ...{ username, claims },
+    ...(password === undefined ? {} : { password }),
+    ...(sub === undefined ? {} : { sub }),
+    ...(tenants.length === 0 ? {} : { tenants }),
+  };
+  print(invocation, await post<User>(invocation, 'add', fields), describe);
+}
+
+function claimsOf({ values }: Invocation): Readonly<Record<string, unknown>> {
+  const named = {
+    name: values.text('name'),
+    email: values.text('email'),
+    phone_number: values.text('phone'),
+  };
+  const pairs = values.list('claim').map((pair) => {
+    const [key = '', value] = pair.split(/=(.*)/s);
+    if (value === undefined) throw usage(`--claim takes KEY=VALUE, not "${pair}"`);
+    return [key, value === 'true' ? true : value === 'false' ? false : value] as const;
+  });
+  const given = [...Object.entries(named), ...pairs].filter(([, value]) => value !== undefined);
+  return Object.fromEntries(given);
+}
+
+/** Never an argument, which every process of the machine may read. */
+async function readPassword({ io, values }: Invocation): Promise<string> {
+  const file = values.text('password');
+  if (file === undefined && io.canAsk) return askTwice(io);
+  const bytes = file === undefined || file === '-' ? await io.readInput() : await readNamed(file);
+  const password = bytes.toString('utf8').replace(/\r?\n$/, '');
+  if (password === '') throw usage('no password: type it, pipe it in, or name a file with --password');
+  return password;
+}
+
+async function askTwice(io: Invocation['io']): Promise<string> {
+  const first = await io.askSecret('Password: ');
+  if (first !== (await io.askSecret('Again: '))) throw new CommandError('the two passwords differ');
+  return first;
+}
+
+async function readNamed(file: string): Promise<Buffer> {
+  return readFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw new CommandError(`cannot read ${file}: ${error.code}`);
+  });
+}
+
+async function list(invocation: Invocation): Promise<number> {
+  const users: User[] = [];
+  for (let after: string | undefined = ''; after !== undefined; ) {
+    const query = after === '' ? '' : `?after=${encodeURIComponent(after)}`;
+    const page: UserList = await askJson<UserList>(adminSocket(invocation), { path: `/v1/users${query}` });
+    users.push(...page.users);
+    after = page.next;
+  }
+  print(invocation, { users }, () =>
+    ['USER                 SECOND FACTOR SUB\n', ...users.map(row)].join(''),
+  );
+  return EXIT.ok;
+}
+
+function row({ username, sub, hasTotp }: User): string {
+  return `${printable(username).padEnd(20)} ${(hasTotp ? 'totp' : '-').padEnd(13)} ${sub}\n`;
+}
+
+function describe(user: User): string {
+  const { username, sub, claims, tenants, hasPassword, hasTotp } = user;
+  const lines = [
+    ['user', username],
+    ['sub', sub],
+    ...Object.entries(claims).map(([name, value]) => [name, String(value)]),
+    ...(tenants === undefined ? [] : [['tenants', tenants.join(' ')]]),
+    ['password', hasPassword ? 'yes' : 'none yet'],
+    ['second factor', hasTotp ? 'totp' : 'none'],
+  ];
+  return lines.map(([name = '', value = '']) => `${name.padEnd(14)} ${printable(value)}\n`).join('');
+}
+
+function print<T>({ io, values }: Invocation, answer: T, format: (answer: T) => string): void {
+  io.write(values.flag('json') ? `${JSON.stringify(answer, null, 2)}\n` : format(answer));
+}
+
+function post<T>(invocation: Invocation, action: string, fields: object): Promise<T> {
+  return askJson<T>(adminSocket(invocation), { path: `/v1/users/${action}`, fields: { ...fields } });
+}
+
+function usage(sentence: string): CommandError {
+  return new CommandError(`${sentence}: see mintmark users --help`, EXIT.usage);
+}

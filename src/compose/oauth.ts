@@ -1,0 +1,72 @@
+/** What the OAuth door is handed, and what it asks of the keys. */
+import type { Config } from '../config.ts';
+import type { DecidedIssuer, Issuer } from '../core/issuer.ts';
+import type { Attestor, Clock, KeyStore, Peer, RingKey, SelectorKind } from '../core/ports.ts';
+import type { RecordStore } from '../core/records.ts';
+import { type DoorName, doors } from '../doors/index.ts';
+import type { OAuthContext } from '../doors/oauth.ts';
+import type { LiveRing } from '../signers/live-ring.ts';
+import { signWith } from '../signers/local.ts';
+import type { Demands } from './keys.ts';
+import type { Observers } from './observers.ts';
+import { sharedSecret } from './secret.ts';
+
+type Demanding = { readonly demands?: (block: unknown, issuer: string) => Demands };
+
+/** What the configured doors want of the keys, and add to what is published. */
+export async function doorDemands({ doors: blocks, issuer }: Config): Promise<Demands> {
+  const each = await Promise.all(
+    Object.entries(blocks).map(async ([name, block]) =>
+      ((await doors[name as DoorName]()) as Demanding).demands?.(block, issuer),
+    ),
+  );
+  const told = each.filter((demands) => demands !== undefined);
+  return {
+    metadata: Object.assign({}, ...told.map(({ metadata }) => metadata)),
+    longestTtlSeconds: Math.max(0, ...told.map(({ longestTtlSeconds }) => longestTtlSeconds)),
+    algorithms: told.flatMap(({ algorithms }) => algorithms),
+  };
+}
+
+export type OAuthContextParts = {
+  readonly live: LiveRing;
+  readonly store: KeyStore;
+  readonly issuer: Issuer & DecidedIssuer;
+  readonly attestor: Attestor;
+  readonly clock: Clock;
+  readonly records: () => Promise<RecordStore>;
+  readonly observers: Pick<Observers, 'warn' | 'log' | 'recorder'>;
+};
+
+export function oauthContext(parts: OAuthContextParts): Omit<OAuthContext, 'peerOf'> {
+  const { live, store, issuer, attestor, clock, records, observers } = parts;
+  return {
+    issuer,
+    clock,
+    records,
+    kinds: attestor.kinds,
+    secret: (name: string) => sharedSecret(store, name),
+    ring: () => live.current,
+    warn: observers.warn,
+    audit: {
+      login: (event) => observers.log.always({ door: 'oauth', ...event }, 'login'),
+      refused: (detail) =>
+        observers.recorder.refused({
+          door: 'oauth',
+          peer: undefined,
+          code: 'access_denied',
+          detail,
+          audience: [],
+        }),
+    },
+    sign(key: RingKey, bytes: Uint8Array) {
+      live.assertFresh();
+      return signWith(key, bytes);
+    },
+    async attest(peer: Peer, wanted: ReadonlySet<SelectorKind>) {
+      const workload = await attestor.attest(peer, wanted);
+      attestor.confirm(peer, workload);
+      return workload;
+    },
+  };
+}

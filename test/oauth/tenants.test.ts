@@ -1,0 +1,129 @@
+/** Several issuers in one process: nothing of one is good at another. */
+import assert from 'node:assert/strict';
+import { before, suite, test } from 'node:test';
+import { createRemoteJWKSet, jwtVerify } from 'jose';
+import * as client from 'openid-client';
+import { scopeOf } from '../system/suite.ts';
+import { adminPost } from './admin.ts';
+import { openBrowser } from './browser.ts';
+import { API, basic, hashOf, post, RESOURCES, startOAuth } from './server.ts';
+
+const APP = 'https://shop.example.com/';
+const CALLBACK = `${APP}callback`;
+const PASSWORD = 'correct horse battery staple';
+const SHOP = {
+  id: 'shop',
+  secrets: [hashOf('shop')],
+  grants: ['client_credentials', 'authorization_code', 'refresh_token'],
+  scopes: ['openid', 'offline_access', 'orders.read'],
+  redirectUris: [CALLBACK],
+  consent: false,
+};
+const TENANT = { oauth: { clients: [SHOP], resources: RESOURCES, people: { passwords: { cost: 10 } } } };
+
+suite('tenants', { concurrency: 1 }, () => {
+  const scope = scopeOf();
+  let server: Awaited<ReturnType<typeof startOAuth>>;
+  const issuerOf = (name: string) => `${server.issuer}/${name}`;
+  const machine = (name: string) =>
+    post(`${issuerOf(name)}/connect/token`, { grant_type: 'client_credentials' }, basic('shop', 'shop'));
+  const keysOf = async (issuer: string) =>
+    ((await (await fetch(`${issuer}/.well-known/jwks`)).json()) as { keys: { kid: string }[] }).keys.map(
+      ({ kid }) => kid,
+    );
+
+  before(async () => {
+    server = await startOAuth(scope, {}, { issuers: { acme: TENANT, beta: TENANT } });
+    const ada = { username: 'ada', password: PASSWORD };
+    assert.equal(await adminPost(server.admin, '/v1/issuers/acme/users/add', ada), 200);
+  });
+
+  test('each has its own documents and keys, and its tokens verify by these alone', async () => {
+    const rings = await Promise.all([server.issuer, issuerOf('acme'), issuerOf('beta')].map(keysOf));
+    assert.equal(new Set(rings.flat()).size, rings.flat().length);
+    const { body } = await machine('acme');
+    const verify = (issuer: string) =>
+      jwtVerify(String(body.access_token), createRemoteJWKSet(new URL(`${issuer}/.well-known/jwks`)), {
+        issuer: issuerOf('acme'),
+        audience: API,
+      });
+    await verify(issuerOf('acme'));
+    await assert.rejects(verify(issuerOf('beta')));
+    await assert.rejects(verify(server.issuer));
+    for (const path of [
+      'acme/.well-known/openid-configuration',
+      '.well-known/oauth-authorization-server/acme',
+    ]) {
+      const metadata = (await (await fetch(`${server.issuer}/${path}`)).json()) as Record<string, string>;
+      assert.equal(metadata.issuer, issuerOf('acme'));
+      assert.equal(metadata.token_endpoint, `${issuerOf('acme')}/connect/token`);
+    }
+  });
+
+  test('a token of one is nothing at another', async () => {
+    const { body } = await machine('acme');
+    const look = (name: string) =>
+      post(
+        `${issuerOf(name)}/connect/introspect`,
+        { token: String(body.access_token) },
+        basic('shop', 'shop'),
+      );
+    assert.equal((await look('acme')).body.active, true);
+    assert.deepEqual((await look('beta')).body, { active: false });
+  });
+
+  test('users, sessions, codes and refresh tokens stay where they are', async () => {
+    const config = await client.discovery(
+      new URL(issuerOf('acme')),
+      'shop',
+      undefined,
+      client.ClientSecretBasic('shop'),
+      { execute: [client.allowInsecureRequests] },
+    );
+    const verifier = client.randomPKCECodeVerifier();
+    const challenge = {
+      code_challenge: await client.calculatePKCECodeChallenge(verifier),
+      code_challenge_method: 'S256',
+    };
+    const query = { redirect_uri: CALLBACK, scope: 'openid offline_access orders.read', ...challenge };
+    const browser = openBrowser(APP);
+    let page = await browser.open(client.buildAuthorizationUrl(config, query).href);
+    page = await browser.submit(page, /\/login$/, { username: 'ada', password: PASSWORD });
+    const code = new URL(page.url).searchParams.get('code') ?? '';
+    assert.notEqual(code, '', `${page.url} ${page.html}`);
+    const redeem = {
+      grant_type: 'authorization_code',
+      code,
+      redirect_uri: CALLBACK,
+      code_verifier: verifier,
+    };
+    const elsewhere = await post(`${issuerOf('beta')}/connect/token`, redeem, basic('shop', 'shop'));
+    assert.equal(elsewhere.body.error, 'invalid_grant');
+    const here = await post(`${issuerOf('acme')}/connect/token`, redeem, basic('shop', 'shop'));
+    assert.equal(here.status, 200, JSON.stringify(here.body));
+    const refresh = { grant_type: 'refresh_token', refresh_token: String(here.body.refresh_token) };
+    assert.equal(
+      (await post(`${issuerOf('beta')}/connect/token`, refresh, basic('shop', 'shop'))).body.error,
+      'invalid_grant',
+    );
+    assert.equal(
+      (await post(`${issuerOf('acme')}/connect/token`, refresh, basic('shop', 'shop'))).status,
+      200,
+    );
+
+    const beta = new URL(`${issuerOf('beta')}/connect/authorize`);
+    beta.search = new URLSearchParams({ client_id: 'shop', response_type: 'code', ...query }).toString();
+    const asked = await browser.open(beta.href);
+    const refused = await browser.submit(asked, /\/login$/, { username: 'ada', password: PASSWORD });
+    assert.match(refused.html, /password/i, 'ada is not known here');
+    assert.equal(refused.url.startsWith(APP), false);
+  });
+
+  test("one's keys rotate by themselves", async () => {
+    const before = await Promise.all([keysOf(issuerOf('acme')), keysOf(issuerOf('beta'))]);
+    assert.equal(await adminPost(server.admin, '/v1/issuers/acme/keys/rotate', { force: true }), 200);
+    const after = await Promise.all([keysOf(issuerOf('acme')), keysOf(issuerOf('beta'))]);
+    assert.notDeepEqual(after[0], before[0]);
+    assert.deepEqual(after[1], before[1]);
+  });
+});
