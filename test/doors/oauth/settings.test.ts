@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as v from 'valibot';
-import { config } from '../../src/doors/oauth/settings.ts';
+import { config } from '../../../src/doors/oauth/settings.ts';
 
 const CLIENT = {
   id: 'shop',
