@@ -46,7 +46,7 @@ export async function prepare(
 }
 
 /** Tokens are disguised; what stands for a stored id in the adapter stands for nothing here. */
-function changeValues(form: URLSearchParams, path: string): boolean {
+export function changeValues(form: URLSearchParams, path: string): boolean {
   let isChanged = false;
   for (const name of BEARER_VALUES) {
     const given = form.get(name);
