@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { exportJWK } from 'jose';
-import { adminPost } from '../oauth/admin.ts';
+import { adminPost } from '../oauth/people.ts';
 import { API, hashOf, startOAuth } from '../oauth/server.ts';
 import { isMissing } from '../stores/requires.ts';
 import { hasProgram, pythonPrograms } from './cache.ts';

@@ -17,7 +17,7 @@ export function assertionOf({ id, audience, key, header, claims }: AssertionPart
   const jti = Math.random().toString(36);
   return new SignJWT({ iss: id, sub: id, aud: audience as string, exp, jti, ...claims })
     .setProtectedHeader({ alg: 'ES256', kid: 'one', ...header })
-    .sign(key);
+    .sign(key, { crit: { 'urn:x': true } });
 }
 
 export const assertionForm = (assertion: string) => ({

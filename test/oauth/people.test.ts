@@ -4,8 +4,8 @@ import { before, suite, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import * as client from 'openid-client';
 import { scopeOf } from '../system/suite.ts';
-import { adminPost } from './admin.ts';
 import { type Browser, openBrowser, type Page } from './browser.ts';
+import { adminPost } from './people.ts';
 import { API, basic, hashOf, OTHER_API, post, startOAuth } from './server.ts';
 
 const APP = 'https://shop.example.com/';
@@ -243,22 +243,6 @@ suite('people', { concurrency: 1 }, () => {
     assert.equal(answer.status, 200, JSON.stringify(answer.body));
     assert.equal(typeof answer.body.refresh_token, 'string');
     assert.equal((await poll()).body.error, 'invalid_grant');
-  });
-
-  test('wrong user codes are counted, and then even the right one has to wait', async () => {
-    const { token, issuer } = await startOAuth(scope, {
-      clients: [TV],
-      people: { logins: { perAddress: 3 } },
-    });
-    const device = await post(`${issuer}/connect/deviceauthorization`, { client_id: 'tv' });
-    assert.equal(device.status, 200, token);
-    const answers: number[] = [];
-    for (const code of ['BBBB-BBBB', 'CCCC-CCCC', 'DDDD-DDDD', String(device.body.user_code)]) {
-      const person = openBrowser(APP);
-      const page = await person.open(`${issuer}/device`);
-      answers.push((await person.submit(page, /\/device$/, { user_code: code })).status);
-    }
-    assert.deepEqual(answers, [200, 200, 200, 429]);
   });
 
   test('the password grant: tenant and refresh, wrong password, second factor of another way', async () => {

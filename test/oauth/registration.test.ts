@@ -7,8 +7,8 @@ import { decodeJwt } from 'jose';
 import * as client from 'openid-client';
 import { createPlace, start, writeConfig } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
-import { adminPost } from './admin.ts';
 import { openBrowser } from './browser.ts';
+import { adminPost } from './people.ts';
 import { type Answer, basic, hashOf, post, RESOURCES } from './server.ts';
 import { APP, MACHINE, WEB, WRONG } from './wrong-registrations.ts';
 

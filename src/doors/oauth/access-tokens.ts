@@ -3,6 +3,7 @@
  * person's are also kept under their `jti`, so that they end with their grant; a client's own are
  * kept nowhere, and only noted once revoked.
  */
+import { randomUUID } from 'node:crypto';
 import { createLocalJWKSet, type JWTPayload, jwtVerify } from 'jose';
 import { type Adapter, type AdapterPayload, errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { ClaimSet, Claims } from '../../core/ports.ts';
@@ -36,8 +37,8 @@ type TokenClass = {
 type SourceModel = { readonly scope?: string | undefined };
 type SourceClass = { prototype: { consume(): Promise<void> } };
 
-/** Before a token that introspection and revocation are to find although it is a JWT. */
-const STRUCTURED = 'jwt.';
+/** Before a token that introspection and revocation are to find although it is a JWT; nobody else knows it. */
+const STRUCTURED = `${randomUUID()}.`;
 const REVOKED = 'RevokedToken';
 const verified = new WeakMap<object, Claims>();
 
@@ -48,7 +49,7 @@ export function claimsOf(token: unknown): Claims | undefined {
 
 /** The provider's endpoints refuse structured tokens before they look: this one looks like none. */
 export function disguise(token: string): string {
-  return token.split('.').length === 3 ? `${STRUCTURED}${token}` : token;
+  return token.includes('.') ? `${STRUCTURED}${token}` : token;
 }
 
 export function useCoreTokens(provider: Provider, engine: Engine): void {

@@ -16,6 +16,8 @@ export type AdapterParts = {
   readonly now: () => EpochSeconds;
   /** Vouches for the ids that stand for hashed ones. */
   readonly secret: Uint8Array;
+  /** Called for each user code that is tried; throws where they are too many. */
+  readonly onUserCode: () => Promise<void>;
   readonly config: Pick<OAuthConfig, 'registration'>;
 };
 
@@ -66,8 +68,9 @@ function createIds(secret: Uint8Array) {
   return { standIn, storedId };
 }
 
-export function openAdapter(model: string, { records, realm, now, secret, config }: AdapterParts): Adapter {
+export function openAdapter(model: string, parts: AdapterParts): Adapter {
   if (!MODELS.has(model)) throw new Error(`the provider has no model ${model}: its classes were renamed`);
+  const { records, realm, now, secret } = parts;
   const { standIn, storedId } = createIds(secret);
   const key = (id: string): RecordKey => ({ realm, model, id: storedId(id) });
   const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
@@ -76,7 +79,7 @@ export function openAdapter(model: string, { records, realm, now, secret, config
       ...(found.consumedAt === undefined ? {} : { consumed: found.consumedAt }),
       ...restored,
     };
-  if (model === 'Client') return clientAdapter({ records, realm, now, secret, config });
+  if (model === 'Client') return clientAdapter(parts);
   const endFamily = async (id: string) => {
     const family = (await records.find(key(id), now()))?.family;
     if (family === undefined) return;
@@ -112,6 +115,7 @@ export function openAdapter(model: string, { records, realm, now, secret, config
       return load(found, { jti: standIn(found?.id ?? '') });
     },
     async findByUserCode(userCode) {
+      await parts.onUserCode();
       const found = await records.findBy({ realm, model }, 'userCode', hash(userCode), now());
       return load(found, { jti: standIn(found?.id ?? ''), userCode });
     },

@@ -1,7 +1,7 @@
 /** What comes behind the provider: answers as IdentityServer's clients know them, and polls that come too soon. */
 import type { Context, Next } from 'koa';
 import type { KoaContextWithOIDC } from 'oidc-provider';
-import { hash } from './adapter.ts';
+import { isTooSoon } from './device.ts';
 import { completeIntrospection } from './introspection.ts';
 import type { Engine } from './parts.ts';
 import { shapeRegistration } from './registration.ts';
@@ -29,20 +29,4 @@ export function shapeAnswers(engine: Engine) {
         error_description: `poll every ${engine.config.deviceInterval} seconds`,
       };
   };
-}
-
-/**
- * RFC 8628 section 3.5. One poll that comes too soon is forgiven: the AWS command line begins
- * with two at once.
- */
-async function isTooSoon(
-  ctx: KoaContextWithOIDC,
-  { records, realm, clock, config }: Engine,
-): Promise<boolean> {
-  const id = hash(String(ctx.oidc.params?.device_code));
-  const now = clock.now();
-  const polls = await records.count({ realm, model: 'DevicePoll', id }, config.deviceInterval, now);
-  if (polls < 2) return false;
-  const key = { realm, model: 'ForgivenPoll', id };
-  return !(await records.insert(key, { payload: {}, expiresAt: now + config.deviceCodeTtl }, now));
 }

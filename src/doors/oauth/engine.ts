@@ -6,6 +6,7 @@ import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-
 import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
+import { createAddressOf } from './address.ts';
 import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
 import { type Call, type Called, call } from './call.ts';
@@ -43,6 +44,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     // What one issuer vouches for, no other does.
     secret: createHmac('sha256', parts.secret).update(realm).digest(),
     provider: () => current(engine).provider,
+    addressOf: createAddressOf(parts.config.trustedProxies),
     people: openPeople({
       provider: () => current(engine).provider,
       records: parts.records,
@@ -63,8 +65,9 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       if (peer !== undefined && asksForItself(prepared))
         return answerAttested(prepared, response, engine, peer);
       const { prefix } = current(engine);
-      const { url = '/' } = prepared;
-      Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
+      // The provider takes what was before its own path for the place that it is mounted at.
+      prepared.originalUrl = prepared.url ?? '/';
+      prepared.url = prepared.originalUrl.slice(prefix.length) || '/';
       await current(engine).callback(prepared, response);
     },
     call: (given) => call(current(engine).provider, given),

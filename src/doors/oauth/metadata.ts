@@ -4,7 +4,9 @@ import { GRANTS } from './grants/index.ts';
 import type { OAuthConfig } from './settings.ts';
 
 const SECRETS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'];
-const ASSERTION_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'];
+/** What assertions and DPoP proofs are signed with. */
+export const ASSERTION_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA', 'Ed25519'] as const;
+export const PROOF_ALGORITHMS = ['ES256', 'EdDSA', 'Ed25519', 'RS256', 'PS256'] as const;
 const CLAIMS = [
   'sub',
   'name',
@@ -46,7 +48,7 @@ export function metadata(config: OAuthConfig, issuer: string): Readonly<Record<s
     token_endpoint_auth_signing_alg_values_supported: ASSERTION_ALGORITHMS,
     introspection_endpoint_auth_methods_supported: SECRETS,
     revocation_endpoint_auth_methods_supported: SECRETS,
-    dpop_signing_alg_values_supported: ['ES256', 'EdDSA', 'RS256', 'PS256'],
+    dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
     authorization_response_iss_parameter_supported: true,
     prompt_values_supported: ['none', 'login', 'consent'],
     claims_parameter_supported: false,

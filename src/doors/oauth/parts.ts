@@ -42,6 +42,8 @@ export type Engine = EngineParts & {
   /** What scopes are decided by. */
   readonly scoping: ScopeContext;
   readonly people: People;
+  /** Whose request it is; empty on the local socket. */
+  readonly addressOf: (request: IncomingMessage) => string;
   readonly provider: () => Provider;
 };
 
@@ -49,6 +51,8 @@ export type Engine = EngineParts & {
 export type PreparedRequest = IncomingMessage & {
   /** The id of a client that was proven by attestation, or by another issuer's assertion. */
   provenClient?: string;
+  /** With the path of the issuer, which the provider does not see in `url`. */
+  originalUrl?: string;
   /** Who asks on the local socket, and what was attested of it. */
   peer?: Peer;
   /** The body, where it is a form. */

@@ -14,14 +14,16 @@ import { useCoreTokens } from './access-tokens.ts';
 import { hash, openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
 import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
+import { assertClientAssertion, useReplayDetection } from './client-proofs.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
 import { existingGrant } from './consent.ts';
+import { limitGuesses } from './device.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
+import { ASSERTION_ALGORITHMS, PROOF_ALGORITHMS } from './metadata.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 import { registrationFeatures, useInitialToken } from './registration.ts';
-import { limitGuesses } from './user-codes.ts';
 
 export type OpenGrants = readonly { readonly type: string; readonly grant: GrantModule }[];
 
@@ -74,15 +76,16 @@ export function buildProvider(
       [...(grant.repeatable ?? [])],
     );
   compareHashes(provider);
+  useReplayDetection(provider);
   useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
-  limitGuesses(provider, engine);
   return provider;
 }
 
 function settings(engine: Engine): Configuration {
   const { config, people, records, realm, clock, secret } = engine;
-  const adapterParts = { records, realm, now: () => clock.now(), secret, config };
+  const onUserCode = () => limitGuesses(engine);
+  const adapterParts = { records, realm, now: () => clock.now(), secret, onUserCode, config };
   return {
     adapter: (model) => openAdapter(model, adapterParts),
     scopes: [...allScopes(config)],
@@ -101,6 +104,11 @@ function settings(engine: Engine): Configuration {
       resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
         validateParameters(ctx, client, engine),
     } as never,
+    assertJwtClientAuthClaimsAndHeader: assertClientAssertion(engine) as never,
+    enabledJWA: {
+      clientAuthSigningAlgValues: [...ASSERTION_ALGORITHMS],
+      dPoPSigningAlgValues: [...PROOF_ALGORITHMS],
+    },
     responseTypes: ['code'],
     pkce: { required: () => true },
     rotateRefreshToken: true,

@@ -31,7 +31,7 @@ export async function prepare(
   peer: Peer | undefined,
 ): Promise<PreparedRequest> {
   const path = request.url?.split('?', 1)[0] ?? '';
-  pinHost(request, engine.origin);
+  pinHost(request, engine);
   if (JSON_ONLY.test(path)) request.headers.accept = 'application/json';
   if (request.method !== 'POST' && request.method !== 'PUT') return request;
   const bytes = await readBody(request, BODY_MAX_BYTES);
@@ -134,11 +134,15 @@ function prove(form: URLSearchParams, id: string, workload: Workload): Proven {
 }
 
 /** What the provider says of itself is made of the issuer, whatever the request says. */
-function pinHost(request: IncomingMessage, { host, protocol }: URL): void {
+function pinHost(request: IncomingMessage, { origin: { host, protocol }, addressOf }: Engine): void {
+  const address = addressOf(request);
   for (const name of Object.keys(request.headers))
     if (name === 'forwarded' || name.startsWith('x-forwarded-')) delete request.headers[name];
-  request.headers.host = host;
-  request.headers['x-forwarded-proto'] = protocol.slice(0, -1);
+  Object.assign(request.headers, {
+    host,
+    'x-forwarded-proto': protocol.slice(0, -1),
+    ...(address === '' ? {} : { 'x-forwarded-for': address }),
+  });
 }
 
 /** The request with its body before it, to be read once more: by the provider as a stream, by the pages as bytes. */

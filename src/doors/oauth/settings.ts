@@ -2,9 +2,10 @@
 import * as v from 'valibot';
 import { ALGORITHMS } from '../../core/ports.ts';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
+import { parseNetwork } from './address.ts';
 import { GRANTS } from './grants/index.ts';
 import { people } from './people/settings.ts';
-import { DAY, flag, life, path, scopes, text, url, VISIBLE } from './scalars.ts';
+import { audience, DAY, flag, life, names, path, scopes, text, url, urls, VISIBLE } from './setting-kinds.ts';
 
 /** The others are for clients that an operator knows. */
 const REGISTERED_GRANTS = [
@@ -15,13 +16,6 @@ const REGISTERED_GRANTS = [
 ] as const;
 
 const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
-
-const audience = text(
-  VISIBLE,
-  'must be 1 to 255 visible ASCII characters',
-  'Its name in `aud`, `resource` and `audience`.',
-  'https://orders.example.com',
-);
 
 const client = v.pipe(
   v.strictObject({
@@ -51,7 +45,7 @@ const client = v.pipe(
           keys: v.pipe(
             v.array(v.record(v.string(), v.unknown())),
             v.minLength(1),
-            v.description('JWKs, public parts only.'),
+            v.description('JWKs (RFC 7517).'),
           ),
         }),
         v.description('Its public keys, for private_key_jwt (RFC 7523 section 2.2).'),
@@ -93,24 +87,15 @@ const client = v.pipe(
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that is asked for none gets these.'), []),
     redirectUris: v.optional(
-      v.pipe(
-        v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
-        v.description('Where people may be sent back to.'),
-      ),
+      urls('Where people are sent back to, exactly.', 'https://shop.example.com/cb'),
       [],
     ),
     postLogoutRedirectUris: v.optional(
-      v.pipe(
-        v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
-        v.description('Where people may be sent after they signed out.'),
-      ),
+      urls('Where people are sent after they signed out.', 'https://shop.example.com/'),
       [],
     ),
     corsOrigins: v.optional(
-      v.pipe(
-        v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
-        v.description('Origins whose pages may call the token endpoint.'),
-      ),
+      urls('Origins whose pages may call the token endpoint.', 'https://app.example.com'),
       [],
     ),
     consent: flag('People are asked before it is given anything.', true),
@@ -120,7 +105,7 @@ const client = v.pipe(
     ),
     identityProviders: v.optional(
       v.pipe(
-        v.array(v.pipe(v.string(), v.description('A name below people.identityProviders, or local.'))),
+        names('A name below people.identityProviders, or local.'),
         v.description('The identity providers that its people may come from; all where absent.'),
       ),
     ),
@@ -147,6 +132,10 @@ const client = v.pipe(
     ({ grants, public: isPublic }) => !(isPublic && grants.includes('client_credentials')),
     'is public: anybody could use client_credentials in its name',
   ),
+  v.check(
+    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
+    'password, token_exchange and jwt_bearer give bearer tokens, which dpop rules out',
+  ),
 );
 
 const resource = v.strictObject({
@@ -155,10 +144,7 @@ const resource = v.strictObject({
   ttl: v.optional(life('Longest life of access tokens for it.', '1h', DAY)),
   algorithm: v.optional(v.pipe(v.picklist(ALGORITHMS), v.description('What tokens for it are signed with.'))),
   introspectedBy: v.optional(
-    v.pipe(
-      v.array(v.pipe(v.string(), v.description('A client_id.'))),
-      v.description('The clients that may introspect tokens for it (RFC 7662).'),
-    ),
+    v.pipe(names('A client_id.'), v.description('The clients that may introspect tokens for it (RFC 7662).')),
     [],
   ),
 });
@@ -193,8 +179,28 @@ export const config = v.strictObject({
   accessTokenTtl: v.optional(life('Life of access tokens.', '1h', DAY), '1h'),
   refreshTokenTtl: v.optional(life('Life of refresh tokens.', '30d', 365 * DAY), '30d'),
   sessionTtl: v.optional(life('How long people stay signed in.', '14d', 365 * DAY), '14d'),
+  clientAssertionTtl: v.optional(
+    life("How far ahead a client's assertion may expire (private_key_jwt).", '5m', 3600),
+    '5m',
+  ),
   deviceCodeTtl: v.optional(life('Life of device codes.', '10m', 3600), '10m'),
   deviceInterval: v.optional(life('How long a device waits between two polls.', '5s', 60), '5s'),
+  trustedProxies: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.check((network) => parseNetwork(network) !== undefined, 'must be a network such as 10.0.0.0/8'),
+          v.description('A network.'),
+          v.examples(['10.0.0.0/8']),
+        ),
+      ),
+      v.description(
+        'Proxies that are believed what X-Forwarded-For says: limits go by the address of people.',
+      ),
+    ),
+    [],
+  ),
   people: v.optional(people, {}),
   registration: v.optional(
     v.pipe(

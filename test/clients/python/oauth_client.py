@@ -138,9 +138,9 @@ def machine():
         token = session.fetch_token(metadata["token_endpoint"], grant_type="client_credentials")
         got[method] = claims_of(token["access_token"], asked["api"])["sub"]
     signer = asked["signer"]
-    session = OAuth2Session(
-        signer["id"], signer["key"], token_endpoint_auth_method=PrivateKeyJWT(metadata["token_endpoint"])
-    )
+    # An hour where nothing is said, which is too long.
+    method = PrivateKeyJWT(metadata["token_endpoint"], claims={"exp": int(time.time()) + 60})
+    session = OAuth2Session(signer["id"], signer["key"], token_endpoint_auth_method=method)
     token = session.fetch_token(metadata["token_endpoint"], grant_type="client_credentials")
     got["private_key_jwt"] = claims_of(token["access_token"], asked["api"])["sub"]
     return got
