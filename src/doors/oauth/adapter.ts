@@ -2,7 +2,7 @@
  * oidc-provider's storage over the port of records. Ids are bearer values, so only their hash is
  * stored; consuming is atomic, and whoever comes second ends the family (RFC 9700 sections 2.1.1 and 4.14).
  */
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, timingSafeEqual, hash as toHash } from 'node:crypto';
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
 import type { EpochSeconds } from '../../core/ports.ts';
@@ -28,8 +28,30 @@ const ID = /^[\w-]{1,64}$/;
 /** An expired device code is told from an unknown one for so long. */
 const AFTERLIFE_SECONDS = 600;
 
+/** The models that the provider keeps, by the names of their classes. */
+const MODELS: ReadonlySet<string> = new Set([
+  'AccessToken',
+  'AuthorizationCode',
+  'BackchannelAuthenticationRequest',
+  'Client',
+  'ClientCredentials',
+  'DeviceCode',
+  'Grant',
+  'InitialAccessToken',
+  'Interaction',
+  'PushedAuthorizationRequest',
+  'RefreshToken',
+  'RegistrationAccessToken',
+  'ReplayDetection',
+  'Session',
+]);
+
 export function hash(value: string): string {
-  return createHash('sha256').update(value).digest('base64url');
+  return toHash('sha256', value, 'base64url');
+}
+
+export function isStandIn(id: string): boolean {
+  return id.startsWith(HASHED);
 }
 
 /** Ids as they are stored, and what stands for one whose bearer value is not known. */
@@ -37,16 +59,17 @@ function createIds(secret: Uint8Array) {
   const mac = (text: string) => createHmac('sha256', secret).update(text).digest('base64url');
   const standIn = (stored: string) => `${HASHED}${stored}.${mac(stored)}`;
   const storedId = (id: string) => {
-    if (!id.startsWith(HASHED)) return hash(id);
-    const [stored = '', given = ''] = id.slice(1).split('.');
-    const right = Buffer.from(mac(stored));
-    const isOurs = given.length === right.length && timingSafeEqual(Buffer.from(given), right);
+    if (!isStandIn(id)) return hash(id);
+    const [stored = '', mark = ''] = id.slice(1).split('.');
+    const [given, right] = [Buffer.from(mark), Buffer.from(mac(stored))];
+    const isOurs = given.length === right.length && timingSafeEqual(given, right);
     return isOurs ? stored : hash(id);
   };
   return { standIn, storedId };
 }
 
 export function openAdapter(model: string, parts: AdapterParts): Adapter {
+  if (!MODELS.has(model)) throw new Error(`the provider has no model ${model}: its classes were renamed`);
   const { records, realm, now, secret } = parts;
   const { standIn, storedId } = createIds(secret);
   const key = (id: string): RecordKey => ({ realm, model, id: storedId(id) });

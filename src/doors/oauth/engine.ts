@@ -1,5 +1,6 @@
 /** The OAuth server of one issuer: an oidc-provider for the ring in effect, with ours before and behind it. */
 import { createHmac } from 'node:crypto';
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
@@ -15,6 +16,7 @@ import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
 import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
+import { sweepRecords } from './sweep.ts';
 
 export type OpenEngine = {
   readonly engine: Engine;
@@ -25,9 +27,6 @@ export type OpenEngine = {
   close(): Promise<void>;
 };
 
-const SWEEP_MS = 60_000;
-const SWEEP_MAX = 5_000;
-
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   await assertRegistration(parts.config);
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
@@ -36,6 +35,12 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const engine: Engine = {
     ...parts,
     realm,
+    origin: new URL(realm),
+    scoping: {
+      issuer: realm,
+      resources: parts.config.resources.map((resource) => ({ ...resource, ttlSeconds: resource.ttl })),
+      ttlSeconds: parts.config.accessTokenTtl,
+    },
     // What one issuer vouches for, no other does.
     secret: createHmac('sha256', parts.secret).update(realm).digest(),
     provider: () => current(engine).provider,
@@ -51,11 +56,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     }),
   };
   await assertClients(engine);
-  const sweeping = setInterval(() => {
-    parts.records
-      .sweep(parts.clock.now(), SWEEP_MAX)
-      .catch((error) => parts.warn(`the sweep of records: ${error.message}`));
-  }, SWEEP_MS).unref();
+  void engine.provider().AccessToken.adapter; // a build that renames the models ends the start too
+  const stopSweeping = sweepRecords(parts);
   return {
     engine,
     async handle(request, response, peer) {
@@ -70,7 +72,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     },
     call: (given) => call(current(engine).provider, given),
     async close() {
-      clearInterval(sweeping);
+      await stopSweeping();
       await engine.people.close();
     },
   };
@@ -105,6 +107,8 @@ type Built = {
   readonly callback: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 };
 
+const HUNG_UP: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE']);
+
 /** Calls in flight end on the provider that they began with. */
 function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (engine: Engine) => Built {
   let built: Built | undefined;
@@ -114,9 +118,14 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
+    const warn = (error: Error) => engine.warn(`OAuth: ${error.message}`);
     provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
-    provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
-    const prefix = new URL(engine.issuer.identifier).pathname.replace(/\/$/, '');
+    provider.on('server_error', (_ctx, error) => warn(error));
+    // In the place of Koa's own, which prints a stack; a caller that hangs up is no news.
+    (provider as EventEmitter).on('error', (error: NodeJS.ErrnoException) => {
+      if (!HUNG_UP.has(error.code ?? '')) warn(error);
+    });
+    const prefix = engine.origin.pathname.replace(/\/$/, '');
     built = { from: ring, provider, prefix, callback: provider.callback() as Built['callback'] };
     return built;
   };

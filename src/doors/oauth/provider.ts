@@ -10,7 +10,7 @@ import {
 } from 'oidc-provider';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { RingKey } from '../../core/ports.ts';
-import { scopedOf, useCoreTokens } from './access-tokens.ts';
+import { useCoreTokens } from './access-tokens.ts';
 import { hash, openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
 import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
@@ -97,7 +97,9 @@ function settings(engine: Engine): Configuration {
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     clientBasedCORS: (_ctx, origin, client) =>
       ((client.cors_origins as readonly string[] | undefined) ?? []).includes(origin),
-    extraClientMetadata: { properties: [...OWN_PROPERTIES, 'cors_origins'] },
+    extraClientMetadata: {
+      properties: [...OWN_PROPERTIES, 'cors_origins'],
+    },
     extraParams: {
       resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
         validateParameters(ctx, client, engine),
@@ -174,7 +176,7 @@ function routes(path: string): Configuration['routes'] {
 }
 
 function features(engine: Engine): NonNullable<Configuration['features']> {
-  const { people, config } = engine;
+  const { config, people } = engine;
   return {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
@@ -199,20 +201,26 @@ function features(engine: Engine): NonNullable<Configuration['features']> {
   };
 }
 
+/** The longest life of an access token. */
+const DAY_SECONDS = 86_400;
+
 function ttl(engine: Engine): Configuration['ttl'] {
   const { config } = engine;
-  const lifeOf =
-    (isPerson: boolean) => (ctx: KoaContextWithOIDC, token: { readonly scope?: string | undefined }) =>
-      scopedOf(ctx, engine, token, isPerson).ttlSeconds;
   return {
-    AccessToken: lifeOf(true) as never,
-    ClientCredentials: lifeOf(false) as never,
+    // Each token gets its own (access-tokens.ts).
+    AccessToken: config.accessTokenTtl,
+    ClientCredentials: config.accessTokenTtl,
     AuthorizationCode: 60,
     DeviceCode: config.deviceCodeTtl,
     RefreshToken: (_ctx, _token, client) =>
       (client.refresh_token_ttl as number | undefined) ?? config.refreshTokenTtl,
     IdToken: 600,
-    Grant: config.refreshTokenTtl,
+    // What it was given outlives none of its tokens.
+    Grant: Math.max(
+      ...config.clients.flatMap(({ refreshTokenTtl }) => refreshTokenTtl ?? []),
+      config.refreshTokenTtl,
+      DAY_SECONDS,
+    ),
     Session: config.sessionTtl,
     Interaction: 3600,
   };

@@ -125,6 +125,10 @@ const client = v.pipe(
     'needs redirectUris for authorization_code',
   ),
   v.check(
+    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
+    'has dpop, which password, token_exchange and jwt_bearer do not bind their tokens by',
+  ),
+  v.check(
     ({ grants, public: isPublic }) => !(isPublic && grants.includes('client_credentials')),
     'is public: anybody could use client_credentials in its name',
   ),
