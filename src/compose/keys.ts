@@ -9,6 +9,7 @@ import {
   activeKey,
   adopt,
   type KeyRing,
+  MAX_KEYS,
   type RingSettings,
   rotate,
   secondsUntilReady,
@@ -231,8 +232,10 @@ function waiting(live: LiveRing, policy: Policy, settings: RingSettings): readon
   return policy.algorithms
     .filter((algorithm) => activeKey(live.current, algorithm) === undefined)
     .map((algorithm) => {
-      const seconds =
-        secondsUntilReady(live.current, algorithm, live.now(), settings) ?? settings.publishAtLeastSeconds;
+      const ready = secondsUntilReady(live.current, algorithm, live.now(), settings);
+      if (ready === undefined && live.current.keys.length >= MAX_KEYS)
+        return `the ring is full: no ${algorithm} key until a retired one leaves or is revoked`;
+      const seconds = ready ?? settings.publishAtLeastSeconds;
       return `the first ${algorithm} key is published now and signs in ${seconds} s, so that verifiers know it by then; mintmark keys rotate --algorithm ${algorithm} --force does not wait`;
     });
 }

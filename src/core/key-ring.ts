@@ -45,19 +45,21 @@ type Draft = {
 /**
  * Does whatever is due at `now`: fills an empty ring, rotates what is old
  * enough, drops what nobody needs any more. Idempotent: a second call at the same
- * `now` changes nothing. `spares` are freshly made keys that it may take.
+ * `now` changes nothing. `spares` are freshly made keys that it may take; `before`
+ * is the ring before a command changed it.
  */
 export function advance(
   ring: KeyRing,
   now: EpochSeconds,
   settings: RingSettings,
   spares: readonly KeyMaterial[] = [],
+  before: KeyRing = ring,
 ): Advance {
   const isFresh = ring.keys.length === 0;
   const draft: Draft = { keys: [...ring.keys], spares: [...spares], missing: [], now, settings };
   draft.keys = draft.keys.filter((key) => key.removeAt === undefined || key.removeAt > now);
   draft.keys = draft.keys.flatMap((key) => (isUnused(key, draft) ? leaving(key, draft) : [key]));
-  for (const algorithm of oldestFirst(ring, settings.algorithms)) {
+  for (const algorithm of oldestFirst(ring, before, settings.algorithms)) {
     if (isFresh) takeSpare(draft, algorithm, activated);
     rotateIfDue(draft, algorithm);
     if (find(draft.keys, algorithm, 'next') === undefined) takeSpare(draft, algorithm, (key) => key);
@@ -68,9 +70,17 @@ export function advance(
   return { ring: isChanged ? { keys: draft.keys, changedAt: now } : ring, isChanged, missing: draft.missing };
 }
 
-/** Where the ring is full, room for a next key goes to the algorithm that has waited longest. */
-function oldestFirst(ring: KeyRing, algorithms: readonly Algorithm[]): readonly Algorithm[] {
-  const since = (algorithm: Algorithm) => activeKey(ring, algorithm)?.activatedAt ?? 0;
+/**
+ * Where the ring is full, room for a next key goes to the algorithm whose only signing key was just
+ * revoked, then to one that signed once, then to one that never did, then to the one that has waited longest.
+ */
+function oldestFirst(ring: KeyRing, before: KeyRing, algorithms: readonly Algorithm[]): readonly Algorithm[] {
+  const since = (algorithm: Algorithm): EpochSeconds => {
+    const active = activeKey(ring, algorithm);
+    if (active !== undefined) return active.activatedAt ?? 0;
+    if (activeKey(before, algorithm) !== undefined) return -3;
+    return find(ring.keys, algorithm, 'retired') === undefined ? -1 : -2;
+  };
   return [...algorithms].sort((a, b) => since(a) - since(b));
 }
 

@@ -30,7 +30,9 @@ export function createRingRules(settings: RingSettings, counts: Counts, now: () 
       const active = activeKey(committed, algorithm);
       if ((active !== undefined && !mayEnd(active, ring.changedAt)) || before.size === 0)
         assert.equal(inState('active'), 1, `nothing is active for ${algorithm}`);
-      if (active !== undefined && inState('active') === 0) counts.ended++;
+      if (active === undefined || inState('active') > 0) continue;
+      counts.ended++;
+      if (!takenAway.has(algorithm)) assert.equal(inState('next'), 1, `nothing will sign ${algorithm}`);
     }
     for (const key of ring.keys) checkKey(key, before.get(key.keyId), before.size === 0);
     const kept = new Set(ring.keys.map(({ keyId }) => keyId));

@@ -2,7 +2,14 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { activeKey, adopt, type KeyRing, type RingSettings, rotate } from '../../src/core/key-ring.ts';
+import {
+  activeKey,
+  adopt,
+  type KeyRing,
+  MAX_KEYS,
+  type RingSettings,
+  rotate,
+} from '../../src/core/key-ring.ts';
 import { ALGORITHMS, type Algorithm } from '../../src/core/ports.ts';
 import { type LiveRing, STALE_AFTER_SECONDS } from '../../src/signers/live-ring.ts';
 import { revokeKey } from '../../src/signers/revoke-key.ts';
@@ -78,6 +85,15 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ type: fc.constant('revoke' as const), replica, pick }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('adopt' as const), replica, pick }) },
   {
+    weight: 1,
+    arbitrary: fc.record({
+      type: fc.constant('crowd' as const),
+      replica,
+      pick,
+      algorithms: fc.shuffledSubarray([...ALGORITHMS], { minLength: ALGORITHMS.length }),
+    }),
+  },
+  {
     weight: 3,
     arbitrary: fc.record({
       type: fc.constant('configure' as const),
@@ -121,7 +137,8 @@ async function take(world: RingWorld, current: Step): Promise<void> {
   else if (current.type === 'jump') process.wallOffset = current.seconds;
   else if (current.type === 'configure') {
     world.configure(current.replica, current.ttl, current.algorithms);
-  } else if (current.type === 'revoke') await revoke(world, current);
+  } else if (current.type === 'revoke') await revoke(world, current.replica, current.pick);
+  else if (current.type === 'crowd') await crowd(world, current);
   else await obey(world, current);
 }
 
@@ -141,10 +158,21 @@ function nextOf(ring: KeyRing, algorithm: Algorithm): string {
   return ring.keys.find((key) => key.algorithm === algorithm && key.state === 'next')?.keyId ?? '';
 }
 
-async function revoke(world: RingWorld, current: Step & { type: 'revoke' }): Promise<void> {
-  await world.act(current.replica, (live) => {
+/** Rotates until the ring is full, lets all algorithms wait for room, and revokes what signs. */
+async function crowd(world: RingWorld, { replica, pick, algorithms }: Step & { type: 'crowd' }) {
+  const algorithm = algorithmOf(world, pick);
+  for (let times = 0; times < MAX_KEYS; times++)
+    await obey(world, { type: 'rotate', replica, pick, isForced: true });
+  world.configure(replica, world.settings.longestTtlSeconds, algorithms);
+  const { keys } = world.committed();
+  const active = keys.findIndex((key) => key.algorithm === algorithm && key.state === 'active');
+  if (active >= 0) await revoke(world, replica, active);
+}
+
+async function revoke(world: RingWorld, replica: number, pick: number): Promise<void> {
+  await world.act(replica, (live) => {
     const { keys } = live.current;
-    const { keyId, algorithm } = keys[current.pick % keys.length]!;
+    const { keyId, algorithm } = keys[pick % keys.length]!;
     /** Sees the ring that each attempt begins from. */
     const watched: Pick<LiveRing, 'change'> = {
       change: (change) =>
