@@ -38,6 +38,9 @@ async function runCommand(name: CommandName, argv: readonly string[], io: Io): P
     };
   const parsed = parse(name, argv, options);
   if (parsed.values.help === true) return help([name], io);
+  const empty = Object.entries(parsed.values).find(([, value]) => [value].flat().includes(''))?.[0];
+  if (empty !== undefined)
+    throw new CommandError(`--${empty} is empty: see mintmark ${name} --help`, EXIT.usage);
   const surplus = surplusWord(command, parsed.positionals);
   if (surplus !== undefined)
     throw new CommandError(`mintmark ${name} takes no "${surplus}": see mintmark ${name} --help`, EXIT.usage);

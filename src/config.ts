@@ -93,7 +93,8 @@ async function more(rest: Salvage, host: string, findMore: FindMore): Promise<re
 
 /** Whether file or environment name an authority: the configuration is then a sidecar's. */
 export async function isSidecar({ file, text, env }: ConfigSource): Promise<boolean> {
-  if (env.MINTMARK_AUTHORITY !== undefined || env.MINTMARK_AUTHORITY_URL !== undefined) return true;
+  // An empty variable says nothing.
+  if (env.MINTMARK_AUTHORITY || env.MINTMARK_AUTHORITY_URL) return true;
   const written = text ?? (file === undefined ? '' : await readText(file));
   return treeOf(readYaml(written).value).authority !== undefined;
 }

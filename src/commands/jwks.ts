@@ -20,7 +20,7 @@ whenever a key was added: it then signs no earlier than keys.publishAtLeast late
   },
   async run(invocation) {
     const { io, values } = invocation;
-    const documents = await askJson<Documents>(adminSocket(invocation), { path: '/v1/documents' });
+    const documents = await askJson<Documents>(adminSocket(invocation), { path: '/v1/documents' }, 'jwks');
     const directory = values.text('out');
     if (directory !== undefined) {
       io.writeError(await writeDocuments(documents, directory));

@@ -51,7 +51,8 @@ keys.rotateEvery after it was published or began to sign.`,
 };
 
 async function act(invocation: Invocation, action: string, names: readonly string[]): Promise<Keys> {
-  const send: Send = (question) => askJson<Keys>(adminSocket(invocation), ofIssuer(invocation, question));
+  const send: Send = (question) =>
+    askJson<Keys>(adminSocket(invocation), ofIssuer(invocation, question), 'keys');
   if (action === 'list') return send({ path: '/v1/keys' });
   if (action === 'rotate') return rotate(invocation, send);
   if (action !== 'revoke' && action !== 'import')

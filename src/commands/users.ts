@@ -129,7 +129,7 @@ async function list(invocation: Invocation): Promise<number> {
   for (let after: string | undefined = ''; after !== undefined; ) {
     const query = after === '' ? '' : `?after=${encodeURIComponent(after)}`;
     const question = ofIssuer(invocation, { path: `/v1/users${query}` });
-    const page: UserList = await askJson<UserList>(adminSocket(invocation), question);
+    const page: UserList = await askJson<UserList>(adminSocket(invocation), question, 'users');
     users.push(...page.users);
     after = page.next;
   }
