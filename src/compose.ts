@@ -21,6 +21,7 @@ import type { Attestor, Clock } from './core/ports.ts';
 import type { RecordStore } from './core/records.ts';
 import type { Surface } from './doors/door.ts';
 import { open as openTokenFiles, type TokenFiles } from './doors/token-files.ts';
+import { atMost } from './net/at-most.ts';
 import { effectiveUid } from './net/kernel.ts';
 import type { Log } from './observe/log.ts';
 import { signers } from './signers/index.ts';
@@ -43,7 +44,7 @@ export type Server = {
   readonly addresses: Readonly<Partial<Record<Surface, string>>>;
   /** Takes the rules, token files and certificates of a new configuration; throws and keeps the old one. */
   reload(load: () => Promise<LoadedConfig | LoadedSidecar>): Promise<void>;
-  /** Lets calls in flight end, and a reload that is under way. */
+  /** Lets calls in flight end, and a reload that is under way, each for as long as `stopWithin` says. */
   close(): Promise<void>;
 };
 
@@ -76,7 +77,11 @@ const clock: Clock = {
   elapsed: () => performance.now() / 1000,
 };
 
-const NO_TOKEN_FILES: TokenFiles = { missing: () => [], close: async () => undefined };
+const NO_TOKEN_FILES: TokenFiles = {
+  missing: () => [],
+  keysChanged: () => undefined,
+  close: async () => undefined,
+};
 
 /** Stand-alone and authority, or a sidecar. Throws ConfigError, IssuerError or the system's error, with everything closed again. */
 export async function openServer({ loaded, ...given }: Start): Promise<Server> {
@@ -91,9 +96,10 @@ async function openIssuer(given: ServerParts): Promise<Server> {
   const closers: Closers = [];
   let isClosing = false;
   let reloading: Promise<unknown> = Promise.resolve();
+  let effect: Effect | undefined;
   const close = async () => {
     isClosing = true;
-    await reloading;
+    await atMost((effect ?? given).loaded.config.stopWithinSeconds, reloading);
     for (const step of closers.splice(0).reverse()) await step();
   };
   const assertOpen = () => {
@@ -101,6 +107,7 @@ async function openIssuer(given: ServerParts): Promise<Server> {
   };
   try {
     const parts = { ...(await openCore(given, closers)), assertOpen };
+    effect = parts.effect;
     closers.push(() => parts.effect.tokenFiles.close());
     await replaceTokenFiles(parts);
     await writeAwsEnvironment(parts.effect.loaded, parts.env);
@@ -147,7 +154,10 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Omit<Part
     gids: given.gids,
     warn,
     onFault: observers.storeFault,
-    onRing: observers.ringChanged,
+    onRing(ring) {
+      observers.ringChanged(ring);
+      effect.tokenFiles.keysChanged();
+    },
   });
   closers.push(() => keys.close());
   observers.watchKeys(keys);
@@ -265,9 +275,9 @@ async function takeUp(parts: Parts, listeners: Listeners, given: LoadedConfig): 
 }
 
 async function replaceTokenFiles(parts: Parts): Promise<void> {
-  const { effect, issuer, observers } = parts;
+  const { effect, issuer, keys, observers } = parts;
   const { files, warnings } = resolveTokenFiles(effect.loaded, () => effect.policy, parts.names, parts.gid);
-  for (const warning of [...ruleWarnings(effect.loaded.config), ...parts.keys.waiting(), ...warnings])
+  for (const warning of [...ruleWarnings(effect.loaded.config), ...keys.waiting(), ...warnings])
     observers.warn(warning);
   await effect.tokenFiles.close();
   const { now } = clock;
@@ -276,6 +286,8 @@ async function replaceTokenFiles(parts: Parts): Promise<void> {
     issuer,
     now,
     random: Math.random,
+    isPublished: (kid) => keys.live.current.keys.some(({ keyId }) => keyId === kid),
     onRefresh: observers.tokenFile,
   });
+  effect.tokenFiles.keysChanged(); // in the time that it took to open them
 }

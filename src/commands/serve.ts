@@ -12,10 +12,11 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
   async run(invocation) {
     const { io } = invocation;
     const loaded = await loadConfiguration(invocation);
-    const [{ openServer }, { forbidDumping }, { notify }] = await Promise.all([
+    const [{ openServer }, { forbidDumping }, { notify }, { atMost }] = await Promise.all([
       import('../compose.ts'),
       import('../net/kernel.ts'),
       import('../net/notify.ts'),
+      import('../net/at-most.ts'),
     ]);
     forbidDumping();
     const server = await openServer({ ...io, loaded, writeLog: io.write }).catch(async (error: Error) => {
@@ -46,7 +47,7 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
     } finally {
       const ended = reloads.refuse();
       await server.close();
-      await ended;
+      await atMost(LAST_WORDS_SECONDS, ended);
     }
     server.log.info('stopped');
     return EXIT.ok;
@@ -74,6 +75,9 @@ function inTurn(task: () => Promise<void>) {
     },
   };
 }
+
+/** For a reload that has ended to say so; the server waited for one that has not. */
+const LAST_WORDS_SECONDS = 1;
 
 type Server = Awaited<ReturnType<typeof import('../compose.ts')['openServer']>>;
 

@@ -81,6 +81,18 @@ describe('token files', { concurrency: true }, () => {
     assert.deepEqual(readdirSync(join(place.directory, 'tokens')), ['aws']);
   });
 
+  it('have another token as soon as the key of the old one is revoked', async (t) => {
+    const place = await createPlace(t);
+    const file = tokenFile(place);
+    mkdirSync(join(place.directory, 'tokens'));
+    writeConfig(place, { rules: RULES, tokens: [file] });
+    await start(t, place);
+    const kidOf = () => decode(readFileSync(file.path, 'utf8')).header.kid as string;
+    const kid = kidOf();
+    assert.equal((await mintmark(['keys', 'revoke', kid, '--admin', place.admin])).code, 0);
+    await until(() => kidOf() !== kid, 'a token of the next key');
+  });
+
   it('that cannot be written keep it from being ready, and say which', async (t) => {
     const place = await createPlace(t);
     const file = tokenFile(place);
@@ -151,6 +163,7 @@ describe('AWS_ROLE_ARN', { concurrency: true }, () => {
     const refused = launch(t, place, options);
     assert.equal(await Promise.race([refused.ended, sleep(15_000, 'still runs', { ref: false })]), 1);
     assert.match(refused.output(), /^mintmark: EISDIR/m);
+    assert.ok(refused.output().includes(`-> '${variables}'`) && !refused.output().includes('/proc/'));
     rmdirSync(variables);
     const server = await start(t, place, options);
     rmSync(variables);
