@@ -150,6 +150,8 @@ export type NearRule = {
 export type Allowed = {
   readonly allowed: true;
   readonly rule: string;
+  /** The rule's owner keeps its name from the caller. */
+  readonly isHidden?: true;
   readonly subject: string;
   readonly audience: readonly string[];
   readonly claims: ClaimSet;
