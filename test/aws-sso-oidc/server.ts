@@ -91,11 +91,11 @@ export function cliUrl(origin: string, clientId: string, more: Readonly<Record<s
 }
 
 /** Signs in and allows; resolves to the page that the browser ends on. */
-export async function allow(url: string, decision = 'allow'): Promise<Page> {
-  const browser = openBrowser(LISTENER);
+export async function allow(url: string, application = LISTENER): Promise<Page> {
+  const browser = openBrowser(application);
   const login = await browser.open(url);
   const asked = await browser.submit(login, /\/login$/, { username: 'ada', password: PASSWORD });
-  return browser.submit(asked, /\/consent$/, { decision });
+  return browser.submit(asked, /\/consent$/, { decision: 'allow' });
 }
 
 /** The same for a device, whose page asks first whether the code is right. */
