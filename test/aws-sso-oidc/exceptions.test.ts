@@ -266,7 +266,9 @@ test('a registration ends', async (t) => {
 
 test('below a path of its own, and /authorize at the root all the same', async (t) => {
   const place = await createPlace(t);
-  configure(place, { door: { path: '/sso/oidc', idToken: false, scope: 'ignored', consent: false } });
+  configure(place, {
+    door: { path: '/sso/oidc', idToken: false, scope: 'ignored', consent: false, accessTokenTtl: '30m' },
+  });
   const server = await start(t, place);
   await addAda(place);
   const client = sdk(`${server.issuer}/sso/oidc`);
@@ -291,6 +293,7 @@ test('below a path of its own, and /authorize at the root all the same', async (
     }),
   );
   assert.equal(tokens.idToken, undefined);
+  assert.equal(tokens.expiresIn, 1800);
   const [, payload = ''] = String(tokens.accessToken).split('.');
   const { scope } = JSON.parse(Buffer.from(payload, 'base64url').toString());
   assert.equal(scope, 'sso:account:access openid offline_access');
