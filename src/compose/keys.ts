@@ -10,7 +10,6 @@ import {
   adopt,
   type KeyRing,
   type RingSettings,
-  revoke,
   rotate,
   secondsUntilReady,
 } from '../core/key-ring.ts';
@@ -19,6 +18,7 @@ import type { Algorithm, Clock, KeyStore } from '../core/ports.ts';
 import { effectiveUid, tryLock } from '../net/kernel.ts';
 import { describeKey, generateKey } from '../signers/key-material.ts';
 import { type LiveRing, openLiveRing, STALE_AFTER_SECONDS } from '../signers/live-ring.ts';
+import { revokeKey } from '../signers/revoke-key.ts';
 import { decodeRing, encodeRing } from '../signers/ring-bytes.ts';
 import { type StoreContext, type StoreName, stores } from '../stores/index.ts';
 import type { KekSource } from '../stores/kek.ts';
@@ -43,6 +43,7 @@ export type KeysParts = Omit<RingParts, 'identifier' | 'document' | 'store'> & {
   /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
   readonly credentialsDirectory: string | undefined;
   readonly kubernetes: StoreContext['kubernetes'];
+  readonly gids: StoreContext['gids'];
   readonly warn: (message: string) => void;
 };
 
@@ -138,9 +139,9 @@ export async function openRing(parts: RingParts): Promise<Ring> {
 }
 
 async function openStore(parts: KeysParts): Promise<KeyStore> {
-  const { config, credentialsDirectory, warn, kubernetes } = parts;
+  const { config, credentialsDirectory, warn, kubernetes, gids } = parts;
   const { name, block } = config.keys.store;
-  const context: StoreContext = { uid: effectiveUid(), lock: tryLock, warn, kubernetes };
+  const context: StoreContext = { uid: effectiveUid(), gids, lock: tryLock, warn, kubernetes };
   const module = await stores[name as StoreName]();
   const inner = await (module.open as OpenStore)(block, context);
   if (name === 'memory') return inner;
@@ -204,7 +205,7 @@ function commands(
       );
     },
     async revoke(keyId) {
-      await live.change((ring, now, current) => revoke(ring, keyId, now, current));
+      await revokeKey(live, keyId);
     },
     async importKey(privateKey, algorithm) {
       await live.change((ring, now) => adopt(ring, describeKey(privateKey, algorithm), now));

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Context } from 'koa';
 import { IssuerError } from '../core/errors.ts';
-import { readBody } from './body.ts';
+import { decodeText, readBody } from './body.ts';
 import { type CaBundle, keepCaBundle } from './ca-bundle.ts';
 import type { Door } from './door.ts';
 import { errorAnswer, jsonAnswer } from './openapi.ts';
@@ -32,13 +32,21 @@ const VERSION = 'admission.k8s.io/v1';
 
 export function open(block: WebhookConfig, context: WebhookContext): WebhookDoor {
   const bundle = startBundle(block, context);
+  let inFlight = 0;
   async function handle(http: Context): Promise<void> {
-    const review = parseReview(await readBody(http.req, BODY_MAX_BYTES));
-    http.body = {
-      apiVersion: VERSION,
-      kind: 'AdmissionReview',
-      response: await answer(review, block, context),
-    };
+    // The API server asks again by itself (Retry-After), within the webhook's timeoutSeconds.
+    if (inFlight >= block.maxInFlight)
+      throw new IssuerError('temporarily_unavailable', `${inFlight} pods are being injected already`, {
+        retryAfterSeconds: 1,
+      });
+    inFlight++;
+    try {
+      const review = parseReview(await readBody(http.req, BODY_MAX_BYTES));
+      const response = await answer(review, block, context);
+      http.body = { apiVersion: VERSION, kind: 'AdmissionReview', response };
+    } finally {
+      inFlight--;
+    }
   }
   return {
     name: 'webhook',
@@ -87,8 +95,9 @@ function isPodRequest({ kind, subResource }: Fields): boolean {
 }
 
 function parseJson(bytes: Buffer): unknown {
+  const text = decodeText(bytes);
   try {
-    return JSON.parse(bytes.toString('utf8'));
+    return JSON.parse(text);
   } catch (cause) {
     throw new IssuerError('invalid_request', 'the body is no valid JSON', {
       cause: (cause as Error).name,
@@ -171,5 +180,6 @@ const OPERATION = {
     200: jsonAnswer('AdmissionReview with the response: a JSON Patch, or the reason for the refusal'),
     400: errorAnswer('The body is no AdmissionReview'),
     413: errorAnswer('The body is over 4 MiB'),
+    503: errorAnswer('Too many pods are being injected at once: ask again after Retry-After'),
   },
 };

@@ -4,8 +4,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RegisterClientCommand, SSOOIDCClient } from '@aws-sdk/client-sso-oidc';
-import { adminPost } from '../oauth/admin.ts';
 import { openBrowser, type Page } from '../oauth/browser.ts';
+import { adminPost } from '../oauth/people.ts';
 import { API, RESOURCES } from '../oauth/server.ts';
 import {
   createPlace,

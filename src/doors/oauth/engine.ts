@@ -1,11 +1,13 @@
 /** The OAuth server of one issuer: an oidc-provider for the ring in effect, with ours before and behind it. */
 import { createHmac } from 'node:crypto';
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
 import type { Guests, OAuthServer } from '../oauth-server.ts';
+import { createAddressOf } from './address.ts';
 import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
 import { call } from './call.ts';
@@ -15,7 +17,9 @@ import type { Engine, EngineParts } from './parts.ts';
 import { networkOf } from './people/attempts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
+import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
+import { sweepRecords } from './sweep.ts';
 
 export type OpenEngine = {
   readonly engine: Engine;
@@ -26,10 +30,8 @@ export type OpenEngine = {
   close(): Promise<void>;
 };
 
-const SWEEP_MS = 60_000;
-const SWEEP_MAX = 5_000;
-
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
+  await assertRegistration(parts.config);
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
   let guests = gather([]);
@@ -37,10 +39,17 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const engine: Engine = {
     ...parts,
     realm,
+    origin: new URL(realm),
+    scoping: {
+      issuer: realm,
+      resources: parts.config.resources.map((resource) => ({ ...resource, ttlSeconds: resource.ttl })),
+      ttlSeconds: parts.config.accessTokenTtl,
+    },
     // What one issuer vouches for, no other does.
     secret: createHmac('sha256', parts.secret).update(realm).digest(),
     provider: () => current(engine).provider,
     guests: () => guests,
+    addressOf: createAddressOf(parts.config.trustedProxies),
     people: openPeople({
       provider: () => current(engine).provider,
       records: parts.records,
@@ -52,18 +61,16 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     }),
   };
   await assertClients(engine);
-  const sweeping = setInterval(() => {
-    parts.records
-      .sweep(parts.clock.now(), SWEEP_MAX)
-      .catch((error) => parts.warn(`the sweep of records: ${error.message}`));
-  }, SWEEP_MS).unref();
+  void engine.provider().AccessToken.adapter; // a build that renames the models ends the start too
+  const stopSweeping = sweepRecords(parts);
   const handle: OpenEngine['handle'] = async (request, response, peer) => {
     const prepared = await prepare(request, engine, peer);
     if (peer !== undefined && asksForItself(prepared))
       return answerAttested(prepared, response, engine, peer);
     const { prefix } = current(engine);
-    const { url = '/' } = prepared;
-    Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
+    // The provider takes what was before its own path for the place that it is mounted at.
+    prepared.originalUrl = prepared.url ?? '/';
+    prepared.url = prepared.originalUrl.slice(prefix.length) || '/';
     await current(engine).callback(prepared, response);
   };
   const admit = (more: Guests) => {
@@ -74,7 +81,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     handle,
     server: serverOf(engine, handle, admit),
     async close() {
-      clearInterval(sweeping);
+      await stopSweeping();
       await engine.people.close();
     },
   };
@@ -91,13 +98,13 @@ function serverOf(engine: Engine, handle: OpenEngine['handle'], admit: OAuthServ
     admit,
     call: (given) => call(engine.provider(), given),
     show: (request, response, url) => handle(Object.assign(request, { url }), response),
-    networkOf: ({ socket }) => networkOf(socket.remoteAddress ?? ''),
+    networkOf: (request) => networkOf(engine.addressOf(request)),
   };
 }
 
 /** The path of the issuer, which the provider does not see. */
-function prefixOf({ issuer }: Engine): string {
-  return new URL(issuer.identifier).pathname.replace(/\/$/, '');
+function prefixOf({ origin }: Engine): string {
+  return origin.pathname.replace(/\/$/, '');
 }
 
 /** A mistake in a client ends the start, rather than be told to whoever uses it first. */
@@ -130,6 +137,8 @@ type Built = {
   readonly callback: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 };
 
+const HUNG_UP: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE']);
+
 /** Calls in flight end on the provider that they began with. */
 function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (engine: Engine) => Built {
   let built: Built | undefined;
@@ -140,8 +149,13 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
+    const warn = (error: Error) => engine.warn(`OAuth: ${error.message}`);
     provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
-    provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
+    provider.on('server_error', (_ctx, error) => warn(error));
+    // In the place of Koa's own, which prints a stack; a caller that hangs up is no news.
+    (provider as EventEmitter).on('error', (error: NodeJS.ErrnoException) => {
+      if (!HUNG_UP.has(error.code ?? '')) warn(error);
+    });
     const prefix = prefixOf(engine);
     built = { from: ring, guests, provider, prefix, callback: provider.callback() as Built['callback'] };
     return built;
