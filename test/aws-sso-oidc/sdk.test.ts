@@ -143,6 +143,14 @@ suite('the AWS SDK', { concurrency: 1 }, () => {
     assert.match(String(decodeJwt(String(all.accessToken)).scope), /orders\.read/);
   });
 
+  test('a narrowing to what was not granted is refused, and the code stays good', async () => {
+    const asked = await signIn(await register(client), 'openid');
+    const narrowed = new CreateTokenCommand({ ...asked, scope: ['orders.read'] });
+    await assert.rejects(client.send(narrowed), { name: 'InvalidScopeException' });
+    const tokens = await client.send(new CreateTokenCommand(asked));
+    assert.equal(decodeJwt(String(tokens.accessToken)).scope, 'openid offline_access');
+  });
+
   test('a device: pending, one early poll forgiven, the next not, approved, then tokens once', async () => {
     const registered = await register(client);
     const device = await client.send(
