@@ -7,6 +7,7 @@ import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
 import type { EpochSeconds } from '../../core/ports.ts';
 import type { FoundRecord, RecordFields, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
+import { consumeLater, writeLater } from './redemption.ts';
 
 export type AdapterParts = {
   readonly records: RecordStore;
@@ -20,6 +21,9 @@ export type AdapterParts = {
 const HASHED = '~';
 /** An expired device code is told from an unknown one for so long. */
 const AFTERLIFE_SECONDS = 600;
+
+/** What is given for something that is consumed. */
+const GIVEN: ReadonlySet<string> = new Set(['AccessToken', 'RefreshToken']);
 
 export function hash(value: string): string {
   return createHash('sha256').update(value).digest('base64url');
@@ -50,9 +54,7 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     };
   const endFamily = async (id: string) => {
     const family = (await records.find(key(id), now()))?.family;
-    if (family === undefined) return;
-    await records.remove({ realm, model: 'Grant', id: family });
-    await records.removeFamily(realm, family);
+    if (family !== undefined) await records.removeFamily(realm, family);
   };
   /** Two logins at once give one session two new ids: the later one stays. */
   const saveSession = async (id: string, fields: RecordFields) => {
@@ -68,9 +70,11 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
   return {
     async upsert(id, payload, expiresIn) {
       const { grantId } = payload;
-      const family = grantId === undefined ? undefined : storedId(grantId);
+      // A grant is of its own family: they end in one change.
+      const family = model === 'Grant' ? storedId(id) : grantId === undefined ? undefined : storedId(grantId);
       const fields = { ...fieldsOf(payload, model, now(), expiresIn), family };
       if (model === 'Session') return saveSession(id, fields);
+      if (GIVEN.has(model) && writeLater({ key: key(id), fields })) return;
       if (model !== 'ReplayDetection') return records.upsert(key(id), fields);
       if (!(await records.insert(key(id), fields, now())))
         throw new errors.InvalidClientAuth('assertions must only be used once');
@@ -88,6 +92,7 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
       return load(found, { jti: standIn(found?.id ?? ''), userCode });
     },
     async consume(id) {
+      if (consumeLater(key(id))) return;
       if (await records.consume(key(id), now())) return;
       await endFamily(id);
       throw new errors.InvalidGrant('it was used before');
@@ -95,7 +100,7 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     async destroy(id) {
       // A grant ends with everything that came of it.
       if (model === 'Grant') await records.removeFamily(realm, storedId(id));
-      await records.remove(key(id));
+      else await records.remove(key(id));
     },
     async revokeByGrantId(grantId) {
       await records.removeFamily(realm, storedId(grantId));

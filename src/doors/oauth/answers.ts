@@ -2,6 +2,7 @@
 import type { Context, Next } from 'koa';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { hash } from './adapter.ts';
+import { answerFault, UnavailableError } from './faults.ts';
 import { completeIntrospection } from './introspection.ts';
 import type { Engine } from './parts.ts';
 
@@ -11,8 +12,8 @@ const NOT_ALLOWED = / is not allowed for this client$/;
 
 export function shapeAnswers(engine: Engine) {
   return async (context: Context, next: Next): Promise<void> => {
-    await next();
     const ctx = context as unknown as KoaContextWithOIDC;
+    await next();
     const route = (ctx.oidc as KoaContextWithOIDC['oidc'] | undefined)?.route;
     if (route === undefined) return;
     const body = ctx.body as Body | undefined;
@@ -21,11 +22,20 @@ export function shapeAnswers(engine: Engine) {
       ctx.body = { ...body, interval: engine.config.deviceInterval };
     if (body?.error === 'invalid_request' && NOT_ALLOWED.test(String(body.error_description)))
       ctx.body = { ...body, error: 'unauthorized_client' };
-    if (route === 'token' && body?.error === 'authorization_pending' && (await isTooSoon(ctx, engine)))
-      ctx.body = {
-        error: 'slow_down',
-        error_description: `poll every ${engine.config.deviceInterval} seconds`,
-      };
+    if (route === 'token' && body?.error === 'authorization_pending') await slowDown(ctx, engine);
+  };
+}
+
+async function slowDown(ctx: KoaContextWithOIDC, engine: Engine): Promise<void> {
+  try {
+    if (!(await isTooSoon(ctx, engine))) return;
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return answerFault(ctx, error);
+  }
+  ctx.body = {
+    error: 'slow_down',
+    error_description: `poll every ${engine.config.deviceInterval} seconds`,
   };
 }
 

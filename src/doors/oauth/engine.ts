@@ -9,9 +9,11 @@ import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
 import { type Call, type Called, call } from './call.ts';
 import { clientMetadata } from './clients.ts';
+import { allFaultsNamed, UnavailableError, watchFaults, withFaultsNamed } from './faults.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
+import { settleRedemptions } from './redemption.ts';
 import { prepare } from './request.ts';
 
 export type OpenEngine = {
@@ -30,15 +32,20 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
   const realm = parts.issuer.identifier;
+  const records = allFaultsNamed(parts.records);
+  const secret = createHmac('sha256', parts.secret).update(realm).digest();
   const engine: Engine = {
     ...parts,
     realm,
+    records,
+    sign: (key, bytes) => withFaultsNamed(() => parts.sign(key, bytes)),
     // What one issuer vouches for, no other does.
-    secret: createHmac('sha256', parts.secret).update(realm).digest(),
+    secret,
     provider: () => current(engine).provider,
     people: openPeople({
       provider: () => current(engine).provider,
-      records: parts.records,
+      records,
+      secret,
       realm,
       issuer: realm,
       config: parts.config.people,
@@ -88,7 +95,7 @@ const WAITING = ['authorization_pending', 'slow_down'];
 
 function tellRefusal({ audit }: Engine, { oidc }: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
   const id = oidc.client?.clientId;
-  if (id === undefined || WAITING.includes(error.error)) return;
+  if (id === undefined || error instanceof UnavailableError || WAITING.includes(error.error)) return;
   audit.refused(`client ${id}: ${error.error}: ${error.error_detail ?? error.error_description ?? ''}`);
 }
 
@@ -109,6 +116,8 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
+    provider.use(settleRedemptions(engine, provider));
+    watchFaults(provider, engine.warn);
     provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
     provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
     const prefix = new URL(engine.issuer.identifier).pathname.replace(/\/$/, '');
