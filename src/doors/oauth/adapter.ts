@@ -72,7 +72,10 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
       const { grantId } = payload;
       // A grant is of its own family: they end in one change.
       const family = model === 'Grant' ? storedId(id) : grantId === undefined ? undefined : storedId(grantId);
-      const fields = { ...fieldsOf(payload, model, now(), expiresIn), family };
+      const pushed =
+        payload.parJti === undefined ? {} : { parJti: standIn(storedId(String(payload.parJti))) };
+      const kept = model === 'Interaction' ? { ...withoutOwnId(id, payload), ...pushed } : payload;
+      const fields = { ...fieldsOf(kept, model, now(), expiresIn), family };
       if (model === 'Session') return saveSession(id, fields);
       if (GIVEN.has(model) && writeLater({ key: key(id), fields })) return;
       if (model !== 'ReplayDetection') return records.upsert(key(id), fields);
@@ -81,7 +84,9 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     },
     async find(id) {
       if (model === 'Client') return load(await records.find(key(id), now()), {});
-      return load(await records.find(key(id), now()), { jti: id });
+      const found = await records.find(key(id), now());
+      const { returnTo } = found?.payload ?? {};
+      return load(found, { jti: id, ...(returnTo === undefined ? {} : { returnTo: `${returnTo}${id}` }) });
     },
     async findByUid(uid) {
       const found = await records.findBy({ realm, model }, 'uid', uid, now());
@@ -106,6 +111,11 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
       await records.removeFamily(realm, storedId(grantId));
     },
   };
+}
+
+/** An interaction has its own id at the end of an address. */
+function withoutOwnId(id: string, payload: AdapterPayload): AdapterPayload {
+  return { ...payload, returnTo: String(payload.returnTo).slice(0, -id.length) };
 }
 
 /** What of a payload is a bearer value, or a column of its own, is not stored with it. */

@@ -1,0 +1,93 @@
+/** Two replicas over one PostgreSQL: every flow goes on whichever of them answers, and when one is killed. */
+import assert from 'node:assert/strict';
+import { before, suite, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FLOWS, type Flow, playAll } from '../oauth/flows.ts';
+import { ask } from '../system/ask.ts';
+import { until } from '../system/start.ts';
+import { scopeOf } from '../system/suite.ts';
+import { type SharedSite, startSharedSite } from './oauth-site.ts';
+import { hurried, outcomeOf, playHurried } from './oauth-victims.ts';
+import { postgresMissing, startPostgres } from './postgres-server.ts';
+
+const ALL = Object.values(FLOWS);
+const KILLS = 16;
+
+suite('two replicas over one PostgreSQL', { skip: postgresMissing(), concurrency: 1 }, () => {
+  const scope = scopeOf();
+  let site: SharedSite;
+  before(async () => {
+    site = await startSharedSite(scope, await startPostgres(scope), 2);
+  });
+
+  test('every flow goes on whichever of them answers', async (t) => {
+    for (const [name, flow] of Object.entries(FLOWS))
+      for (const first of [0, 1]) {
+        const { answered } = site.balancer;
+        answered.clear();
+        // Each step begins at the other one, and each of its requests goes to the next.
+        const turn = async () => void site.balancer.ports.reverse();
+        if (first === 1) await turn();
+        await playAll(site, [flow], turn);
+        t.diagnostic(`${name}: ${[...answered.values()].join(' and ')} requests`);
+        assert.equal(answered.size, 2);
+      }
+    await site.verifyTokens();
+  });
+
+  test('a user that was added on one is known on the other, and gone at once', async () => {
+    const { username } = await site.addUser();
+    for (const { admin } of site.replicas) {
+      const { users } = (await ask(admin, '/v1/users?limit=1000')).json<{ users: { username: string }[] }>();
+      assert.ok(users.some((user) => user.username === username));
+    }
+  });
+
+  for (const [name, rest] of [
+    ['odd', 1],
+    ['even', 0],
+  ] as const)
+    test(`the signing key is rotated on either of them after each ${name} step`, async () => {
+      await site.revokeRetired();
+      site.tokens.clear();
+      await playAll(site, ALL, async (step) => (step % 2 === rest ? await site.rotate() : undefined));
+      await site.verifyTokens();
+    });
+
+  test('one is killed at any moment: the flow goes on, or can be begun again', async (t) => {
+    await site.revokeRetired();
+    site.tokens.clear();
+    const outcomes: string[] = [];
+    for (let round = 0; round < KILLS; round++) {
+      const flows = Array.from({ length: 3 }, () => playHurried(site, outcomes));
+      await sleep(Math.random() * 500);
+      await site.restart(round % 2);
+      await Promise.all(flows);
+    }
+    await site.verifyTokens();
+    t.diagnostic(outcomeOf(outcomes));
+    assert.ok(hurried(outcomes) > 0, 'none went through');
+  });
+
+  test('every flow goes on when one is killed between two steps', async () => {
+    let next = 0;
+    await playAll(site, ALL, () => site.restart(next++ % 2));
+    await site.verifyTokens();
+  });
+
+  test('nothing that was handed out is in the tables or in the logs', async (t) => {
+    const rows = await site.rows();
+    const output = site.replicas.map((replica) => replica.output()).join();
+    t.diagnostic(`${site.handed.size} values, ${rows.length} characters`);
+    assert.ok(site.handed.size > 200 && rows.includes('RefreshToken'));
+    const found = [...site.handed].filter(([value]) => rows.includes(value) || output.includes(value));
+    assert.deepEqual(new Set(found.map(([, what]) => what)), new Set());
+    assert.ok([...site.handed.values()].includes('totp secret'));
+  });
+
+  test('the signing key is revoked on either of them after each step', async () => {
+    site.oldTokensAreGone = true;
+    await playAll(site, ALL as readonly Flow[], () => site.revokeActive());
+    await until(async () => (await fetch(`${site.issuer}/.well-known/jwks`)).ok, 'the keys');
+  });
+});
