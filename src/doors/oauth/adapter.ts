@@ -7,7 +7,7 @@ import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
 import type { EpochSeconds } from '../../core/ports.ts';
 import type { FoundRecord, RecordFields, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
-import { consumeLater, writeLater } from './redemption.ts';
+import { consumeLater, endFamily, writeLater } from './redemption.ts';
 
 export type AdapterParts = {
   readonly records: RecordStore;
@@ -52,10 +52,6 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
       ...(found.consumedAt === undefined ? {} : { consumed: found.consumedAt }),
       ...restored,
     };
-  const endFamily = async (id: string) => {
-    const family = (await records.find(key(id), now()))?.family;
-    if (family !== undefined) await records.removeFamily(realm, family);
-  };
   /** Two logins at once give one session two new ids: the later one stays. */
   const saveSession = async (id: string, fields: RecordFields) => {
     try {
@@ -70,11 +66,9 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
   return {
     async upsert(id, payload, expiresIn) {
       const { grantId } = payload;
-      // A grant is of its own family: they end in one change.
-      const family = model === 'Grant' ? storedId(id) : grantId === undefined ? undefined : storedId(grantId);
-      const pushed =
-        payload.parJti === undefined ? {} : { parJti: standIn(storedId(String(payload.parJti))) };
-      const kept = model === 'Interaction' ? { ...withoutOwnId(id, payload), ...pushed } : payload;
+      const family = grantId === undefined ? undefined : storedId(grantId);
+      const hide = (jti: string) => standIn(storedId(jti));
+      const kept = model === 'Interaction' ? withoutIds(id, payload, hide) : payload;
       const fields = { ...fieldsOf(kept, model, now(), expiresIn), family };
       if (model === 'Session') return saveSession(id, fields);
       if (GIVEN.has(model) && writeLater({ key: key(id), fields })) return;
@@ -99,13 +93,13 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
     async consume(id) {
       if (consumeLater(key(id))) return;
       if (await records.consume(key(id), now())) return;
-      await endFamily(id);
+      await endFamily(records, key(id), now());
       throw new errors.InvalidGrant('it was used before');
     },
     async destroy(id) {
       // A grant ends with everything that came of it.
       if (model === 'Grant') await records.removeFamily(realm, storedId(id));
-      else await records.remove(key(id));
+      await records.remove(key(id));
     },
     async revokeByGrantId(grantId) {
       await records.removeFamily(realm, storedId(grantId));
@@ -113,9 +107,11 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
   };
 }
 
-/** An interaction has its own id at the end of an address. */
-function withoutOwnId(id: string, payload: AdapterPayload): AdapterPayload {
-  return { ...payload, returnTo: String(payload.returnTo).slice(0, -id.length) };
+/** An interaction has its own id at the end of an address, and that of the pushed request that it came from. */
+function withoutIds(id: string, payload: AdapterPayload, hide: (id: string) => string): AdapterPayload {
+  const { parJti, returnTo } = payload;
+  const pushed = parJti === undefined ? {} : { parJti: hide(String(parJti)) };
+  return { ...payload, ...pushed, returnTo: String(returnTo).slice(0, -id.length) };
 }
 
 /** What of a payload is a bearer value, or a column of its own, is not stored with it. */

@@ -5,7 +5,8 @@
  */
 import type { Context, Next } from 'koa';
 import { errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
-import type { NewRecord, RecordKey } from '../../core/records.ts';
+import type { EpochSeconds } from '../../core/ports.ts';
+import type { NewRecord, RecordKey, RecordStore } from '../../core/records.ts';
 import { answerFault, UnavailableError } from './faults.ts';
 import type { Engine } from './parts.ts';
 
@@ -30,6 +31,14 @@ export function writeLater(made: NewRecord): boolean {
   return redemption !== undefined;
 }
 
+/** Everything that came of the grant, then the grant: whatever ends in between, no half of it can be used. */
+export async function endFamily(records: RecordStore, { realm, ...key }: RecordKey, now: EpochSeconds) {
+  const family = (await records.find({ realm, ...key }, now))?.family;
+  if (family === undefined) return;
+  await records.removeFamily(realm, family);
+  await records.remove({ realm, model: 'Grant', id: family });
+}
+
 /** Behind the provider: its answer stands once the records have it. */
 export function settleRedemptions({ records, clock }: Engine, provider: Provider) {
   return async (context: Context, next: Next): Promise<void> => {
@@ -40,8 +49,7 @@ export function settleRedemptions({ records, clock }: Engine, provider: Provider
     try {
       const { used, made } = redemption;
       if (await records.redeem(used, made, clock.now())) return;
-      const family = (await records.find(used, clock.now()))?.family;
-      if (family !== undefined) await records.removeFamily(used.realm, family);
+      await endFamily(records, used, clock.now());
       refuse(ctx, new errors.InvalidGrant('it was used before'), provider);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
