@@ -61,7 +61,7 @@ const EVENTS = [
 export function watchFaults(provider: Provider, warn: (message: string) => void): void {
   const tell = (ctx: KoaContextWithOIDC, error: unknown) => {
     if (!(error instanceof UnavailableError)) return;
-    ctx.set('Retry-After', String(error.retryAfterSeconds));
+    ctx.set({ 'Retry-After': String(error.retryAfterSeconds), 'Cache-Control': 'no-store' });
     warn(`OAuth: ${error.detail}`);
   };
   for (const name of EVENTS) provider.on(name as 'grant.error', tell as never);
