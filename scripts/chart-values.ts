@@ -16,7 +16,7 @@ import { recordStores } from '../src/stores/records.ts';
 /** Settings that the templates fill in by what else the chart knows. */
 export const FILLED_IN = {
   attestor: ['audience'],
-  sidecar: ['configuration', 'url', 'audience', 'image', 'ca', 'caFile'],
+  sidecar: ['configuration', 'url', 'audience', 'image', 'ca', 'caFile', 'maxInFlight'],
 };
 
 type Entries = Readonly<Record<string, v.GenericSchema>>;
@@ -42,6 +42,12 @@ const object = v.looseObject({});
 const objects = v.array(object);
 const named = v.looseObject({ name: v.pipe(text, v.minLength(1)) });
 
+/** As in every selector of Kubernetes; null takes a default away. */
+const selector = v.strictObject({
+  matchLabels: v.optional(v.nullable(v.record(text, v.nullable(text)))),
+  matchExpressions: v.optional(objects),
+});
+
 const quantity = v.union([
   v.pipe(v.number(), v.minValue(0)),
   v.pipe(text, v.regex(/^[0-9.]+(?:[eE][0-9]+)?(?:m|[kMGTPE]i?|Ki)?$/)),
@@ -61,6 +67,7 @@ const image = v.strictObject({
 
 const certificate = {
   port,
+  maxConnectionsPerAddress: count(1, 16_384),
   tlsSecret: name,
   certManager: v.strictObject({ enabled: flag, issuerRef: v.union([v.strictObject({}), named]) }),
 };
@@ -158,7 +165,13 @@ export async function chartValues() {
     existingKek: v.strictObject({ name, key: v.pipe(text, v.regex(/^[A-Za-z0-9._-]+$/)) }),
     attestor: v.strictObject(attestor),
     sidecar: v.strictObject({ image: text, ...sidecar }),
-    webhook: v.strictObject({ enabled: flag, timeoutSeconds: count(1, 30) }),
+    webhook: v.strictObject({
+      enabled: flag,
+      namespaceSelector: selector,
+      objectSelector: selector,
+      timeoutSeconds: count(1, 30),
+      maxInFlight: count(1, 4096),
+    }),
     private: v.strictObject(certificate),
     listenAddress: v.picklist(['0.0.0.0', '[::]']),
     ingress,

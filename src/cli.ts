@@ -108,6 +108,7 @@ function createIo(): Io {
     env: process.env,
     uid: process.getuid?.() ?? 0,
     gid: process.getgid?.() ?? 0,
+    gids: process.getgroups?.() ?? [],
     pid: process.pid,
     version: packageJson.version,
     nodeVersion: process.version,

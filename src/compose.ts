@@ -30,6 +30,8 @@ export type ServerParts = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The process's own group id. */
   readonly gid: number;
+  /** All its group ids, the supplementary ones too. */
+  readonly gids: readonly number[];
   readonly version: string;
   readonly nodeVersion: string;
   /** Writes a line of the log, all of it; throws where it cannot. */
@@ -128,6 +130,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
     demands: await doorDemands(config),
     credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
     kubernetes,
+    gids: given.gids,
     warn,
     onFault: observers.storeFault,
     onRing: observers.ringChanged,
@@ -171,6 +174,7 @@ async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> 
     store: keys.store,
     frame: doors.frame,
     onPeer: (peer) => attestor.meet?.(peer, effect.policy.wanted),
+    onRefused: observers.connectionRefused,
     warn: observers.warn,
   });
   return listeners;

@@ -25,6 +25,8 @@ export type Io = {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly uid: number;
   readonly gid: number;
+  /** All its group ids, the supplementary ones too. */
+  readonly gids: readonly number[];
   readonly pid: number;
   readonly version: string;
   readonly nodeVersion: string;

@@ -43,6 +43,7 @@ export type KeysParts = Omit<RingParts, 'identifier' | 'document' | 'store'> & {
   /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
   readonly credentialsDirectory: string | undefined;
   readonly kubernetes: StoreContext['kubernetes'];
+  readonly gids: StoreContext['gids'];
   readonly warn: (message: string) => void;
 };
 
@@ -138,9 +139,9 @@ export async function openRing(parts: RingParts): Promise<Ring> {
 }
 
 async function openStore(parts: KeysParts): Promise<KeyStore> {
-  const { config, credentialsDirectory, warn, kubernetes } = parts;
+  const { config, credentialsDirectory, warn, kubernetes, gids } = parts;
   const { name, block } = config.keys.store;
-  const context: StoreContext = { uid: effectiveUid(), lock: tryLock, warn, kubernetes };
+  const context: StoreContext = { uid: effectiveUid(), gids, lock: tryLock, warn, kubernetes };
   const module = await stores[name as StoreName]();
   const inner = await (module.open as OpenStore)(block, context);
   if (name === 'memory') return inner;

@@ -58,6 +58,7 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
       names: openNames(() => parts.clock.elapsed()),
       frame,
       onPeer: (peer) => parts.attestor.meet?.(peer, new Set(Object.keys(CLAIMS))),
+      onRefused: parts.observers.connectionRefused,
       warn: parts.observers.warn,
     });
     closers.push(() => listeners.close(config.stopWithinSeconds * 1000));

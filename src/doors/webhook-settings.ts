@@ -105,6 +105,17 @@ export const config = v.strictObject({
       '/etc/mintmark-tls/ca.crt',
     ),
   ),
+  maxInFlight: v.optional(
+    v.pipe(
+      v.number(),
+      v.integer(),
+      v.minValue(1),
+      v.maxValue(4096),
+      v.description('Pods that are injected at once; each may take 4 MiB. The API server asks again.'),
+      v.examples([64]),
+    ),
+    64,
+  ),
   ...settings.entries,
 });
 

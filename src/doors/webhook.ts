@@ -32,13 +32,21 @@ const VERSION = 'admission.k8s.io/v1';
 
 export function open(block: WebhookConfig, context: WebhookContext): WebhookDoor {
   const bundle = startBundle(block, context);
+  let inFlight = 0;
   async function handle(http: Context): Promise<void> {
-    const review = parseReview(await readBody(http.req, BODY_MAX_BYTES));
-    http.body = {
-      apiVersion: VERSION,
-      kind: 'AdmissionReview',
-      response: await answer(review, block, context),
-    };
+    // The API server asks again by itself (Retry-After), within the webhook's timeoutSeconds.
+    if (inFlight >= block.maxInFlight)
+      throw new IssuerError('temporarily_unavailable', `${inFlight} pods are being injected already`, {
+        retryAfterSeconds: 1,
+      });
+    inFlight++;
+    try {
+      const review = parseReview(await readBody(http.req, BODY_MAX_BYTES));
+      const response = await answer(review, block, context);
+      http.body = { apiVersion: VERSION, kind: 'AdmissionReview', response };
+    } finally {
+      inFlight--;
+    }
   }
   return {
     name: 'webhook',
@@ -171,5 +179,6 @@ const OPERATION = {
     200: jsonAnswer('AdmissionReview with the response: a JSON Patch, or the reason for the refusal'),
     400: errorAnswer('The body is no AdmissionReview'),
     413: errorAnswer('The body is over 4 MiB'),
+    503: errorAnswer('Too many pods are being injected at once: ask again after Retry-After'),
   },
 };

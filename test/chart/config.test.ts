@@ -36,6 +36,7 @@ test('values become settings', async (t) => {
   assert.deepEqual(authority.private, {
     listen: '0.0.0.0:8443',
     tls: { bootstrap: { names: ['mintmark.identity.svc', 'mintmark.identity.svc.cluster.local'] } },
+    maxConnectionsPerAddress: 4096,
   });
   assert.deepEqual((authority.keys as Settings).store, {
     'kubernetes-secret': { namespace: 'identity', name: 'mintmark-keys' },

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -61,6 +62,28 @@ const withMetadata = (metadata: object) => ({
 });
 
 suite('POST /v1/inject', () => {
+  test('so many pods at once, and the next is to come again', async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'mintmark-webhook-'));
+    t.after(() => rm(directory, { recursive: true }));
+    // A pipe: whoever reads it waits for somebody who writes.
+    const caFile = join(directory, 'ca.crt');
+    execFileSync('mkfifo', [caFile]);
+    const { post, served } = await door(t, { block: { caFile, maxInFlight: 1 } });
+    const both = [post(vector), post(vector)];
+    const { status, headers, text } = await Promise.race(both);
+    assert.deepEqual([status, headers['retry-after']], [503, '1']);
+    assert.equal(JSON.parse(text).error, 'temporarily_unavailable');
+    assert.deepEqual(
+      served.recorder.refusals.map(({ door: name, code }) => [name, code]),
+      [['webhook', 'temporarily_unavailable']],
+    );
+    await writeFile(caFile, PEM);
+    assert.deepEqual((await Promise.all(both)).map((answer) => answer.status).sort(), [200, 503]);
+    const again = post(vector);
+    await writeFile(caFile, PEM);
+    assert.equal((await again).status, 200);
+  });
+
   test('answers with the patch that injects the pod', async (t) => {
     const { review } = await door(t);
     const { allowed, patchType, patch, status } = await review();
@@ -218,6 +241,7 @@ suite("the webhook's configuration", () => {
   test('has defaults for all but the image and the URL', () => {
     assert.deepEqual(v.parse(config, least), {
       ...least,
+      maxInFlight: 64,
       audience: 'mintmark',
       statusListen: '0.0.0.0:9464',
       resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '64Mi' } },
@@ -239,6 +263,7 @@ suite("the webhook's configuration", () => {
       resources: { requests: { cpu: '0.5', memory: '1Gi' }, limits: { cpu: '1', memory: '1Gi' } },
       reuseFloor: 'off',
       singleUse: ['https://once.example.com'],
+      maxInFlight: 8,
     };
     assert.deepEqual(v.parse(config, all), all);
     assert.deepEqual(v.parse(config, { ...least, resources: { limits: {} } }).resources, {
@@ -269,6 +294,7 @@ suite("the webhook's configuration", () => {
       { statusListen: 'localhost:9464' },
       { resources: { limits: { memory: 'lots' } } },
       { resources: { limit: {} } },
+      { maxInFlight: 0 },
     ];
     for (const bad of wrong) assert.throws(() => v.parse(config, { ...least, ...bad }), JSON.stringify(bad));
     assert.throws(() => v.parse(settings, { ...least, configuration: 'x' }));

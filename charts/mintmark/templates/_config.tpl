@@ -18,6 +18,7 @@ private:
   {{- else }}
   tls: { bootstrap: { names: {{ include "mintmark.privateNames" . }} } }
   {{- end }}
+  maxConnectionsPerAddress: {{ .Values.private.maxConnectionsPerAddress }}
 status: { listen: "{{ .Values.listenAddress }}:9464" }
 keys:
   store:
@@ -45,7 +46,7 @@ or whoever's made the certificate.
 {{- define "mintmark.webhookDoor" -}}
 {{- $url := printf "https://%s.%s.svc:%d" (include "mintmark.fullname" .) .Release.Namespace (int .Values.private.port) -}}
 {{- $image := default (include "mintmark.image" .) .Values.sidecar.image -}}
-{{- $door := dict "url" $url "audience" .Values.audience "image" $image -}}
+{{- $door := dict "url" $url "audience" .Values.audience "image" $image "maxInFlight" (int .Values.webhook.maxInFlight) -}}
 {{- if include "mintmark.privateTlsSecret" . -}}
 {{- $_ := set $door "caFile" "/etc/mintmark-tls/ca.crt" -}}
 {{- end -}}

@@ -15,6 +15,8 @@ export type AdapterParts = {
   readonly now: () => EpochSeconds;
   /** Vouches for the ids that stand for hashed ones. */
   readonly secret: Uint8Array;
+  /** Called for each user code that is tried; throws where they are too many. */
+  readonly onUserCode: () => Promise<void>;
 };
 
 /** Found by a second name, a record does not know its id: the hash, vouched for, stands for it. */
@@ -43,7 +45,8 @@ function createIds(secret: Uint8Array) {
   return { standIn, storedId };
 }
 
-export function openAdapter(model: string, { records, realm, now, secret }: AdapterParts): Adapter {
+export function openAdapter(model: string, parts: AdapterParts): Adapter {
+  const { records, realm, now, secret } = parts;
   const { standIn, storedId } = createIds(secret);
   const key = (id: string): RecordKey => ({ realm, model, id: model === 'Client' ? id : storedId(id) });
   const load = (found: FoundRecord | undefined, restored: RecordPayload): AdapterPayload | undefined =>
@@ -87,6 +90,7 @@ export function openAdapter(model: string, { records, realm, now, secret }: Adap
       return load(found, { jti: standIn(found?.id ?? '') });
     },
     async findByUserCode(userCode) {
+      await parts.onUserCode();
       const found = await records.findBy({ realm, model }, 'userCode', hash(userCode), now());
       return load(found, { jti: standIn(found?.id ?? ''), userCode });
     },

@@ -5,6 +5,7 @@ import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-
 import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
+import { createAddressOf } from './address.ts';
 import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
 import { type Call, type Called, call } from './call.ts';
@@ -42,6 +43,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     // What one issuer vouches for, no other does.
     secret,
     provider: () => current(engine).provider,
+    addressOf: createAddressOf(parts.config.trustedProxies),
     people: openPeople({
       provider: () => current(engine).provider,
       records,

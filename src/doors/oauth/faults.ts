@@ -46,8 +46,13 @@ export function allFaultsNamed<T extends RecordStore>(inner: T): T {
 
 /** RFC 6749 has no status for it at the token endpoint: 503 (RFC 9110 section 15.6.4). */
 export function answerFault(ctx: KoaContextWithOIDC, error: UnavailableError): void {
+  sayWhen(ctx, error);
   ctx.status = error.status;
   ctx.body = { error: error.error, error_description: error.error_description };
+}
+
+function sayWhen(ctx: KoaContextWithOIDC, { retryAfterSeconds }: UnavailableError): void {
+  ctx.set({ 'Retry-After': String(retryAfterSeconds), 'Cache-Control': 'no-store' });
 }
 
 const EVENTS = [
@@ -61,7 +66,7 @@ const EVENTS = [
 export function watchFaults(provider: Provider, warn: (message: string) => void): void {
   const tell = (ctx: KoaContextWithOIDC, error: unknown) => {
     if (!(error instanceof UnavailableError)) return;
-    ctx.set({ 'Retry-After': String(error.retryAfterSeconds), 'Cache-Control': 'no-store' });
+    sayWhen(ctx, error);
     warn(`OAuth: ${error.detail}`);
   };
   for (const name of EVENTS) provider.on(name as 'grant.error', tell as never);

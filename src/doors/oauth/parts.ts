@@ -37,6 +37,8 @@ export type Engine = EngineParts & {
   /** The records' realm. */
   readonly realm: string;
   readonly people: People;
+  /** Whose request it is; empty on the local socket. */
+  readonly addressOf: (request: IncomingMessage) => string;
   readonly provider: () => Provider;
 };
 

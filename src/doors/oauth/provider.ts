@@ -15,6 +15,7 @@ import { hash, openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
 import { existingGrant } from './consent.ts';
+import { limitGuesses } from './device.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
@@ -77,7 +78,8 @@ export function buildProvider(
 
 function settings(engine: Engine): Configuration {
   const { config, people, records, realm, clock, secret } = engine;
-  const adapterParts = { records, realm, now: () => clock.now(), secret };
+  const onUserCode = () => limitGuesses(engine);
+  const adapterParts = { records, realm, now: () => clock.now(), secret, onUserCode };
   return {
     adapter: (model) => openAdapter(model, adapterParts),
     scopes: [...allScopes(config)],

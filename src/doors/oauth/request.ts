@@ -26,7 +26,7 @@ export async function prepare(
   engine: Engine,
   peer: Peer | undefined,
 ): Promise<PreparedRequest> {
-  pinHost(request, engine.issuer.identifier);
+  pinHost(request, engine);
   if (JSON_ONLY.test(pathOf(request))) request.headers.accept = 'application/json';
   if (request.method !== 'POST') return request;
   const bytes = await readBody(request, BODY_MAX_BYTES);
@@ -105,12 +105,16 @@ function prove(form: URLSearchParams, id: string, workload: Workload): Proven {
 }
 
 /** What the provider says of itself is made of the issuer, whatever the request says. */
-function pinHost(request: IncomingMessage, issuer: string): void {
-  const { host, protocol } = new URL(issuer);
+function pinHost(request: IncomingMessage, { issuer, addressOf }: Engine): void {
+  const { host, protocol } = new URL(issuer.identifier);
+  const address = addressOf(request);
   for (const name of Object.keys(request.headers))
     if (name === 'forwarded' || name.startsWith('x-forwarded-')) delete request.headers[name];
-  request.headers.host = host;
-  request.headers['x-forwarded-proto'] = protocol.slice(0, -1);
+  Object.assign(request.headers, {
+    host,
+    'x-forwarded-proto': protocol.slice(0, -1),
+    ...(address === '' ? {} : { 'x-forwarded-for': address }),
+  });
 }
 
 /** The request with its body before it, to be read once more. */
