@@ -40,6 +40,8 @@ suite('one process with SQLite', { concurrency: 1 }, () => {
     assert.ok(site.handed.size > 50);
     const found = [...site.handed].filter(([value]) => files.some((text) => text.includes(value)));
     assert.deepEqual(new Set(found.map(([, what]) => what)), new Set());
+    for (const text of files)
+      assert.doesNotMatch(text, /~[\w-]{43}\.[\w-]{43}/, 'what stands for a stored id');
     const output = site.replicas[0]?.output() ?? '';
     assert.deepEqual(
       [...site.handed].filter(([value]) => output.includes(value)),

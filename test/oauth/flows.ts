@@ -132,6 +132,11 @@ async function* signIn(site: Site, hasCode: boolean): AsyncGenerator<string, voi
   yield 'has refreshed';
   const third = await granted(site, refreshForm(second), 'web');
   yield 'has refreshed again';
+  if (site.oldTokensAreGone) {
+    const gone = new URLSearchParams({ id_token_hint: first.id_token ?? '' });
+    page = await browser.open(`${site.issuer}/connect/endsession?${gone}`);
+    assert.equal(page.status, 400, 'the key of the hint was revoked');
+  }
   const hint = site.oldTokensAreGone ? { client_id: 'web' } : { id_token_hint: first.id_token ?? '' };
   const leave = new URLSearchParams({ ...hint, post_logout_redirect_uri: APP });
   page = await browser.open(`${site.issuer}/connect/endsession?${leave}`);

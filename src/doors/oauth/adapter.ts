@@ -70,8 +70,7 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
     async upsert(id, payload, expiresIn) {
       const { grantId } = payload;
       const family = grantId === undefined ? undefined : storedId(grantId);
-      const hide = (jti: string) => standIn(storedId(jti));
-      const kept = model === 'Interaction' ? withoutIds(id, payload, hide) : payload;
+      const kept = model === 'Interaction' ? withoutIds(id, payload, storedId) : payload;
       const fields = { ...fieldsOf(kept, model, now(), expiresIn), family };
       if (model === 'Session') return saveSession(id, fields);
       if (GIVEN.has(model) && writeLater({ key: key(id), fields })) return;
@@ -80,10 +79,10 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
         throw new errors.InvalidClientAuth('assertions must only be used once');
     },
     async find(id) {
-      if (model === 'Client') return load(await records.find(key(id), now()), {});
       const found = await records.find(key(id), now());
-      const { returnTo } = found?.payload ?? {};
-      return load(found, { jti: id, ...(returnTo === undefined ? {} : { returnTo: `${returnTo}${id}` }) });
+      if (model === 'Client') return load(found, {});
+      const ids = model === 'Interaction' && found ? idsOf(id, found.payload, standIn) : {};
+      return load(found, { jti: id, ...ids });
     },
     async findByUid(uid) {
       const found = await records.findBy({ realm, model }, 'uid', uid, now());
@@ -111,11 +110,24 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
   };
 }
 
-/** An interaction has its own id at the end of an address, and that of the pushed request that it came from. */
-function withoutIds(id: string, payload: AdapterPayload, hide: (id: string) => string): AdapterPayload {
-  const { parJti, returnTo } = payload;
-  const pushed = parJti === undefined ? {} : { parJti: hide(String(parJti)) };
-  return { ...payload, ...pushed, returnTo: String(returnTo).slice(0, -id.length) };
+/** An interaction has its own id at the end of an address, and those of what it came from: stored, they are hashes too. */
+const SOURCES = ['parJti', 'deviceCode'];
+
+function withoutIds(id: string, payload: AdapterPayload, storedId: (id: string) => string): AdapterPayload {
+  return {
+    ...payload,
+    ...mapSources(payload, storedId),
+    returnTo: String(payload.returnTo).slice(0, -id.length),
+  };
+}
+
+function idsOf(id: string, payload: RecordPayload, standIn: (stored: string) => string): RecordPayload {
+  return { ...mapSources(payload, standIn), returnTo: `${payload.returnTo}${id}` };
+}
+
+function mapSources(payload: RecordPayload, map: (id: string) => string): RecordPayload {
+  const there = SOURCES.filter((name) => payload[name] !== undefined);
+  return Object.fromEntries(there.map((name) => [name, map(String(payload[name]))]));
 }
 
 /** What of a payload is a bearer value, or a column of its own, is not stored with it. */
