@@ -6,7 +6,9 @@ import { before, suite, test } from 'node:test';
 import { FLOWS, playAll } from '../oauth/flows.ts';
 import { type Site, startSite } from '../oauth/site.ts';
 import { scopeOf } from '../system/suite.ts';
+import { killAtRandom } from './oauth-victims.ts';
 
+const KILLS = 10;
 const ALL = Object.values(FLOWS);
 
 suite('one process with SQLite', { concurrency: 1 }, () => {
@@ -19,6 +21,10 @@ suite('one process with SQLite', { concurrency: 1 }, () => {
   test('every flow goes on when the process is killed between two steps', async (t) => {
     t.diagnostic(`${await playAll(site, ALL, () => site.restart(0))} steps`);
     await site.verifyTokens();
+  });
+
+  test('killed at any moment: the flow goes on, or can be begun again', async (t) => {
+    t.diagnostic(await killAtRandom(site, KILLS));
   });
 
   for (const [name, rest] of [

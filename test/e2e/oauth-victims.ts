@@ -1,65 +1,76 @@
-/** A flow whose requests may be cut off by the end of a replica: what is then allowed to be. */
+/** People whose requests may be cut off by the end of a replica: what is then allowed to be. */
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { authorization, codeForm, isActive, refreshForm, token } from '../oauth/flows.ts';
 import type { Answer } from '../oauth/server.ts';
 import { PASSWORD, type Site } from '../oauth/site.ts';
+import { until } from '../system/start.ts';
 
-const REFRESHES = 6;
-/** What the balancer says of a replica that ended in the middle of an answer. */
+const PEOPLE = 3;
+const WITHIN_MS = 500;
+/** What the balancer says where no replica answers to the end. */
 const CUT_OFF = 502;
-
-/** Signs in and refreshes as fast as it can; begins again where it was cut off before it had tokens. */
-export async function playHurried(site: Site, outcomes: string[]): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    const begun = await begin(site);
-    if (begun === undefined) outcomes.push('began again');
-    if (begun !== undefined) return outlive(site, begun, outcomes);
-    assert.ok(attempt < 5, 'it cannot be begun again');
-  }
-}
 
 type Form = Readonly<Record<string, string>>;
 
-/** The form that redeems a code; undefined where a page was cut off. */
-async function begin(site: Site): Promise<Form | undefined> {
-  const { username } = await addUser(site);
-  const { url, verifier } = authorization(site, 'trusted');
-  const browser = site.browser();
-  const asked = await browser.open(url);
-  if (asked.status === CUT_OFF) return undefined;
-  const page = await browser.submit(asked, /\/login$/, { username, password: PASSWORD });
-  if (page.status === CUT_OFF) return undefined;
-  return codeForm(page, verifier);
-}
-
-/** On a socket of a replica, which may be ending. */
-async function addUser(site: Site): ReturnType<Site['addUser']> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await site.addUser();
-    } catch (error) {
-      if (attempt >= 50) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+/** What became of each: a replica was killed in every round, while all of them asked as fast as they could. */
+export async function killAtRandom(site: Site, rounds: number): Promise<string> {
+  const outcomes: string[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const over = new AbortController();
+    const people = Array.from({ length: PEOPLE }, () => live(site, outcomes, over.signal));
+    await sleep(Math.random() * WITHIN_MS);
+    await site.restart(round % site.replicas.length);
+    over.abort();
+    await Promise.all(people);
   }
+  await site.verifyTokens();
+  const count = (what: string) => outcomes.filter((each) => each === what).length;
+  assert.ok(count('went on') + count('ended') > 0, 'nobody was cut off');
+  return [...new Set(outcomes)].map((what) => `${what}: ${count(what)}`).join(', ');
 }
 
-async function outlive(site: Site, code: Form, outcomes: string[]): Promise<void> {
-  let form = code;
+/** Signs in and refreshes until it is over; begins again where it was cut off before it had a code. */
+async function live(site: Site, outcomes: string[], over: AbortSignal): Promise<void> {
+  const { username } = await addUser(site);
+  const code = await until(async () => {
+    const begun = await begin(site, username);
+    if (begun === undefined) outcomes.push('began again');
+    return begun;
+  }, 'a code');
+  let form: Form = code;
   let last: Answer['body'] | undefined;
-  for (let n = 0; n <= REFRESHES; n++) {
+  do {
     const answer = await token(site, form, 'trusted');
     if (answer.status === CUT_OFF) return goOn(site, form, last, outcomes);
     assert.equal(answer.status, 200, JSON.stringify(answer.body));
     last = answer.body;
     form = refreshForm(last as Form);
-  }
+  } while (!over.aborted);
   outcomes.push('untouched');
+}
+
+/** On a socket of a replica, which may be ending. */
+function addUser(site: Site): ReturnType<Site['addUser']> {
+  return until(() => site.addUser().catch(() => undefined), 'a user');
+}
+
+/** The form that redeems a code; undefined where a page was cut off. */
+async function begin(site: Site, username: string): Promise<Form | undefined> {
+  const { url, verifier } = authorization(site, 'trusted');
+  const browser = site.browser();
+  const asked = await browser.open(url);
+  if (asked.status === CUT_OFF) return undefined;
+  const page = await browser.submit(asked, /\/login$/, { username, password: PASSWORD });
+  return page.status === CUT_OFF ? undefined : codeForm(page, verifier);
 }
 
 /** Nobody knows whether it was redeemed: if so, the next use ends the family; if not, it goes on. */
 async function goOn(site: Site, form: Form, last: Answer['body'] | undefined, outcomes: string[]) {
-  const again = await token(site, form, 'trusted');
+  const again = await until(async () => {
+    const answer = await token(site, form, 'trusted');
+    return answer.status === CUT_OFF ? undefined : answer;
+  }, 'an answer');
   if (again.status === 200) {
     outcomes.push('went on');
     assert.equal(await isActive(site, String(again.body.access_token)), true);
@@ -71,14 +82,4 @@ async function goOn(site: Site, form: Form, last: Answer['body'] | undefined, ou
   outcomes.push('ended');
   if (last !== undefined)
     assert.equal(await isActive(site, String(last.access_token)), false, 'half of a family lives');
-}
-
-export function outcomeOf(outcomes: readonly string[]): string {
-  const count = (what: string) => outcomes.filter((each) => each === what).length;
-  return [...new Set(outcomes)].map((what) => `${what}: ${count(what)}`).join(', ');
-}
-
-/** How many came through. */
-export function hurried(outcomes: readonly string[]): number {
-  return outcomes.filter((each) => each === 'untouched' || each === 'went on').length;
 }
