@@ -43,7 +43,7 @@ export type Server = {
   readonly addresses: Readonly<Partial<Record<Surface, string>>>;
   /** Takes the rules, token files and certificates of a new configuration; throws and keeps the old one. */
   reload(load: () => Promise<LoadedConfig | LoadedSidecar>): Promise<void>;
-  /** Lets calls in flight end. */
+  /** Lets calls in flight end, and a reload that is under way. */
   close(): Promise<void>;
 };
 
@@ -65,6 +65,8 @@ type Parts = ServerParts & {
   readonly kubernetes: ReturnType<typeof kubernetesConfig>;
   readonly issuer: ReturnType<typeof createIssuer>;
   readonly effect: Effect;
+  /** Throws once it stops: what would be opened now nobody would close. */
+  readonly assertOpen: () => void;
 };
 
 type Closers = (() => Promise<void> | void)[];
@@ -74,7 +76,7 @@ const clock: Clock = {
   elapsed: () => performance.now() / 1000,
 };
 
-const NO_TOKEN_FILES: TokenFiles = { missing: () => [], close: () => undefined };
+const NO_TOKEN_FILES: TokenFiles = { missing: () => [], close: async () => undefined };
 
 /** Stand-alone and authority, or a sidecar. Throws ConfigError, IssuerError or the system's error, with everything closed again. */
 export async function openServer({ loaded, ...given }: Start): Promise<Server> {
@@ -87,20 +89,32 @@ export type Start = Omit<ServerParts, 'loaded'> & { readonly loaded: LoadedConfi
 
 async function openIssuer(given: ServerParts): Promise<Server> {
   const closers: Closers = [];
+  let isClosing = false;
+  let reloading: Promise<unknown> = Promise.resolve();
   const close = async () => {
+    isClosing = true;
+    await reloading;
     for (const step of closers.splice(0).reverse()) await step();
   };
+  const assertOpen = () => {
+    if (isClosing) throw new IssuerError('conflict', 'it is stopping');
+  };
   try {
-    const parts = await openCore(given, closers);
-    await replaceTokenFiles(parts);
+    const parts = { ...(await openCore(given, closers)), assertOpen };
     closers.push(() => parts.effect.tokenFiles.close());
+    await replaceTokenFiles(parts);
+    await writeAwsEnvironment(parts.effect.loaded, parts.env);
     const listeners = await openSurfaces(parts, closers);
     closers.push(() => listeners.close(parts.effect.loaded.config.stopWithinSeconds * 1000));
     const { log } = parts.observers;
     return {
       log,
       addresses: listeners.addresses,
-      reload: (load) => reload(parts, listeners, load as () => Promise<LoadedConfig>),
+      reload(load) {
+        const result = reload(parts, listeners, load as () => Promise<LoadedConfig>);
+        reloading = Promise.allSettled([reloading, result]);
+        return result;
+      },
       close,
     };
   } catch (error) {
@@ -110,7 +124,7 @@ async function openIssuer(given: ServerParts): Promise<Server> {
 }
 
 /** Everything between a request and its token. */
-async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
+async function openCore(given: ServerParts, closers: Closers): Promise<Omit<Parts, 'assertOpen'>> {
   const loaded = withAwsToken(given.loaded, given.env);
   const { config } = loaded;
   const observers = openObservers({ ...given, config, clock });
@@ -210,6 +224,7 @@ const FIXED = [
 async function reload(parts: Parts, listeners: Listeners, load: () => Promise<LoadedConfig>): Promise<void> {
   let isTaken = false;
   try {
+    parts.assertOpen();
     await takeUp(parts, listeners, await load());
     isTaken = true;
   } finally {
@@ -229,25 +244,32 @@ async function takeUp(parts: Parts, listeners: Listeners, given: LoadedConfig): 
   if (changed.length > 0)
     throw new IssuerError('conflict', `only a restart can change ${changed.join(', ')}`);
   const policy = await policyOf(loaded, attestor, parts.names);
+  parts.assertOpen();
   // The ring takes up a longer life or a new algorithm before a token may need it.
   effect.coming = policy;
   try {
     await keys.live.change((ring) => ring);
     await listeners.reloadTls();
+    parts.assertOpen();
   } catch (error) {
     effect.coming = effect.policy;
     throw error;
   }
+  // From here on it holds, so that nothing may be thrown any more.
   Object.assign(effect, { loaded, policy });
   await replaceTokenFiles(parts);
+  await writeAwsEnvironment(loaded, parts.env).catch((error: unknown) => {
+    const { detail, message } = error as Error & { readonly detail?: string };
+    parts.observers.warn(`the old aws.env stays: ${detail ?? message}`);
+  });
 }
 
 async function replaceTokenFiles(parts: Parts): Promise<void> {
-  const { effect, issuer, observers, env } = parts;
+  const { effect, issuer, observers } = parts;
   const { files, warnings } = resolveTokenFiles(effect.loaded, () => effect.policy, parts.names, parts.gid);
   for (const warning of [...ruleWarnings(effect.loaded.config), ...parts.keys.waiting(), ...warnings])
     observers.warn(warning);
-  effect.tokenFiles.close();
+  await effect.tokenFiles.close();
   const { now } = clock;
   effect.tokenFiles = await openTokenFiles({
     files,
@@ -256,5 +278,4 @@ async function replaceTokenFiles(parts: Parts): Promise<void> {
     random: Math.random,
     onRefresh: observers.tokenFile,
   });
-  await writeAwsEnvironment(effect.loaded, env);
 }

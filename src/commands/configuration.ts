@@ -1,5 +1,4 @@
 /** The configuration that the options of `serve` and `check` name. */
-import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { attestors } from '../attestors/index.ts';
@@ -10,6 +9,7 @@ import { stores } from '../stores/index.ts';
 import { recordStores } from '../stores/records.ts';
 import { developmentSocket } from './ask.ts';
 import { CommandError, EXIT, type Invocation, type Option } from './command.ts';
+import { makeDirectory } from './make-directory.ts';
 
 const LISTEN = '127.0.0.1:8787';
 const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|\[::1\]):\d+$/;
@@ -61,7 +61,7 @@ async function loadDevelopment({ io, values }: Invocation): Promise<LoadedConfig
       `--listen ${listen}: without a file it is 127.0.0.1:PORT or [::1]:PORT`,
       EXIT.usage,
     );
-  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+  await makeDirectory(dirname(socketPath), 0o700);
   return developmentConfig({
     socketPath,
     listen,

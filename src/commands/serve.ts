@@ -29,24 +29,24 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
         server.log.warn({ err: error }, 'the service manager was not told');
       }
     };
+    const reloads = inTurn(() => reload(invocation, server, tell));
     try {
       // Before anybody is told that it is ready: a signal without a listener ends the process.
       const stopped = stopSignal(io);
-      let reloading = Promise.resolve();
-      io.onSignal('SIGHUP', () => {
-        reloading = reloading.then(() => reload(invocation, server, tell));
-      });
+      io.onSignal('SIGHUP', reloads.ask);
       for (const warning of loaded.warnings) server.log.warn(warning);
       const { config } = loaded;
       if ('development' in config && config.development)
-        io.writeError(developmentNotice(config.issuer, config.socket.path));
+        io.writeError(developmentNotice(config, loaded.file !== undefined));
       const whose = 'authority' in config ? { authority: config.authority.url } : { issuer: config.issuer };
       server.log.info({ ...whose, ...server.addresses }, 'ready');
       tell('READY=1');
       await stopped;
       tell('STOPPING=1');
     } finally {
+      const ended = reloads.refuse();
       await server.close();
+      await ended;
     }
     server.log.info('stopped');
     return EXIT.ok;
@@ -58,6 +58,21 @@ function stopSignal(io: Io): Promise<void> {
     io.onSignal('SIGTERM', resolve);
     io.onSignal('SIGINT', resolve);
   });
+}
+
+/** One after another, and none any more once they are refused; that resolves when the one under way has ended. */
+function inTurn(task: () => Promise<void>) {
+  let isRefused = false;
+  let last = Promise.resolve();
+  return {
+    ask() {
+      last = last.then(() => (isRefused ? undefined : task()));
+    },
+    refuse() {
+      isRefused = true;
+      return last;
+    },
+  };
 }
 
 type Server = Awaited<ReturnType<typeof import('../compose.ts')['openServer']>>;
@@ -101,13 +116,16 @@ function startFailure(error: Error): string {
   return detail ?? error.message;
 }
 
-function developmentNotice(issuer: string, socket: string): string {
+/** Without a file it has one rule, for whoever started it; with one it has the file's. */
+function developmentNotice({ issuer, socket }: LoadedConfig['config'], hasFile: boolean): string {
+  const headline = `THIS IS A DEVELOPMENT ISSUER. ${issuer} is plain http on loopback`;
+  if (hasFile) return `\n  ${headline}: no relying party on another machine can trust it.\n\n`;
   return `
-  THIS IS A DEVELOPMENT ISSUER. ${issuer} is plain http on loopback, and it gives
+  ${headline}, and it gives
   this user's processes a token for any audience. For more: mintmark serve --config FILE
 
   Try it:
-    curl --unix-socket ${socket} http://localhost/v1/tokens/oidc -d '{"aud":"https://example.com"}'
+    curl --unix-socket ${socket.path} http://localhost/v1/tokens/oidc -d '{"aud":"https://example.com"}'
     curl ${issuer}/.well-known/openid-configuration
 
 `;

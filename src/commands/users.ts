@@ -21,7 +21,7 @@ add       a user; the password is asked for, or read from standard input or --pa
 passwd    sets the password in the same way; the user is signed out everywhere
 totp      gives the user a second factor, shown once: an otpauth:// address for an authenticator app
 remove    the user can no longer sign in, and tokens are no longer renewed`,
-  words: ['list', 'add', 'passwd', 'totp', 'remove'],
+  words: { list: 0, add: 1, passwd: 1, totp: 1, remove: 1 },
   options: {
     password: { type: 'string', value: 'FILE', help: 'File with the password; - is standard input' },
     'no-password': { type: 'boolean', help: 'add: without a password for now' },

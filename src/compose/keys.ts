@@ -10,7 +10,6 @@ import {
   adopt,
   type KeyRing,
   type RingSettings,
-  revoke,
   rotate,
   secondsUntilReady,
 } from '../core/key-ring.ts';
@@ -19,6 +18,7 @@ import type { Algorithm, Clock, KeyStore } from '../core/ports.ts';
 import { effectiveUid, tryLock } from '../net/kernel.ts';
 import { describeKey, generateKey } from '../signers/key-material.ts';
 import { type LiveRing, openLiveRing, STALE_AFTER_SECONDS } from '../signers/live-ring.ts';
+import { revokeKey } from '../signers/revoke-key.ts';
 import { decodeRing, encodeRing } from '../signers/ring-bytes.ts';
 import { type StoreContext, type StoreName, stores } from '../stores/index.ts';
 import type { KekSource } from '../stores/kek.ts';
@@ -205,7 +205,7 @@ function commands(
       );
     },
     async revoke(keyId) {
-      await live.change((ring, now, current) => revoke(ring, keyId, now, current));
+      await revokeKey(live, keyId);
     },
     async importKey(privateKey, algorithm) {
       await live.change((ring, now) => adopt(ring, describeKey(privateKey, algorithm), now));

@@ -56,11 +56,20 @@ export function parseFields(
   contentType: string | undefined,
   readers: FormReaders = {},
 ): Readonly<Record<string, unknown>> {
-  const text = bytes.toString('utf8').trim();
+  const text = decodeText(bytes).trim();
   if (text === '') return {};
   if (text.startsWith('{')) return parseJson(text);
   if (contentType !== undefined && FORM.test(contentType)) return parseForm(text, readers);
   throw malformed('the body is no JSON object');
+}
+
+/** No two bodies read the same: what is no UTF-8 has no replacement character in its place. Throws `invalid_request`. */
+export function decodeText(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw malformed('the body is no UTF-8');
+  }
 }
 
 /** Throws `invalid_request`. */
@@ -73,6 +82,7 @@ function parseJson(text: string): Readonly<Record<string, unknown>> {
 }
 
 function parseForm(text: string, readers: FormReaders): Readonly<Record<string, unknown>> {
+  assertUtf8(text);
   const form = new URLSearchParams(text);
   const names = [...form.keys()];
   if (new Set(names).size !== names.length) throw malformed('a field is repeated');
@@ -82,6 +92,15 @@ function parseForm(text: string, readers: FormReaders): Readonly<Record<string, 
     return reader === undefined ? value : (reader(value) ?? value);
   };
   return Object.fromEntries([...form].map(([name, value]) => [name, read(name, value)]));
+}
+
+/** Of what is percent-encoded. */
+function assertUtf8(text: string): void {
+  try {
+    for (const [bytes] of text.matchAll(/(?:%[\da-f]{2})+/gi)) decodeURIComponent(bytes);
+  } catch {
+    throw malformed('the body is no UTF-8');
+  }
 }
 
 /** The caller may read why; nothing of the body is in it. */

@@ -73,9 +73,11 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
   const isLocal = parts.surface === 'workload' || parts.surface === 'admin';
   const app = new Koa();
   app.use(async (context) => {
-    const methods = routes.get(context.path) ?? belowPrefix(routes, context.path);
-    const found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
+    let found: Found | undefined;
     try {
+      const path = pathOf(context);
+      const methods = routes.get(path) ?? belowPrefix(routes, path);
+      found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
       if (isLocal) assertDirect(context);
       if (methods === undefined) throw new IssuerError('not_found', 'no door has this path'); // which may hold anything: it is not logged
       if (found === undefined) throw methodNotAllowed(context, methods);
@@ -90,6 +92,14 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
 
 /** /interaction/callback/NAME. */
 const PREFIX_DEPTH = 3;
+/** Koa parses the target when it is first asked for. */
+function pathOf(context: Context): string {
+  try {
+    return context.path;
+  } catch {
+    throw new IssuerError('invalid_request', 'the request target is no URL');
+  }
+}
 
 type Found = { readonly door: Door; readonly route: Route };
 

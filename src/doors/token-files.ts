@@ -37,7 +37,8 @@ export type TokenFilesParts = {
 export interface TokenFiles {
   /** Paths that hold no token of this run yet. */
   missing(): readonly string[];
-  close(): void;
+  /** No file changes once it resolves. */
+  close(): Promise<void>;
 }
 
 /** At most; after a fault all sidecars try again, and not in step. */
@@ -53,6 +54,7 @@ const JITTER = 0.1;
 export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
   const written = new Set<string>();
   const timers = new Map<string, NodeJS.Timeout>();
+  const writing = new Map<string, Promise<void>>();
   let isClosed = false;
 
   async function refresh(file: TokenFile): Promise<void> {
@@ -62,7 +64,8 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
       const request = { audience: [file.audience], principalTags: file.principalTags, rule };
       const { token, claims } = await parts.issuer.issueTokenFor('token-files', workload, request);
       if (isClosed) return; // whoever opened the files anew may have written a newer one
-      await replaceFile(file.path, token, file);
+      writing.set(file.path, replaceFile(file.path, token, file));
+      await writing.get(file.path);
       written.add(file.path);
       parts.onRefresh(file, { expiresAt: claims.exp });
       seconds = ((claims.exp - claims.iat) / 2) * (1 - JITTER * parts.random());
@@ -83,9 +86,10 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
   await Promise.all(parts.files.map(refresh));
   return {
     missing: () => parts.files.map((file) => file.path).filter((path) => !written.has(path)),
-    close() {
+    async close() {
       isClosed = true;
       for (const timer of timers.values()) clearTimeout(timer);
+      await Promise.allSettled(writing.values());
     },
   };
 }

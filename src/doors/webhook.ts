@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Context } from 'koa';
 import { IssuerError } from '../core/errors.ts';
-import { readBody } from './body.ts';
+import { decodeText, readBody } from './body.ts';
 import { type CaBundle, keepCaBundle } from './ca-bundle.ts';
 import type { Door } from './door.ts';
 import { errorAnswer, jsonAnswer } from './openapi.ts';
@@ -95,8 +95,9 @@ function isPodRequest({ kind, subResource }: Fields): boolean {
 }
 
 function parseJson(bytes: Buffer): unknown {
+  const text = decodeText(bytes);
   try {
-    return JSON.parse(bytes.toString('utf8'));
+    return JSON.parse(text);
   } catch (cause) {
     throw new IssuerError('invalid_request', 'the body is no valid JSON', {
       cause: (cause as Error).name,

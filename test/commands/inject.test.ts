@@ -73,7 +73,12 @@ suite('mintmark inject', () => {
   test('any pod', async () => {
     await fc.assert(
       fc.asyncProperty(arbitraryPod, async (given) => {
-        const { stdout } = await run(stringify(given), ['-f', '-', '--all', ...OPTIONS]);
+        const { stdout } = await run(stringify(given, { compat: 'yaml-1.1' }), [
+          '-f',
+          '-',
+          '--all',
+          ...OPTIONS,
+        ]);
         assert.deepEqual(parse(stdout), [injected(given)]);
       }),
     );

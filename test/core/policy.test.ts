@@ -144,6 +144,19 @@ suite('a refusal', () => {
     );
   });
 
+  test('is the same for whom only such a rule matches as for a stranger', () => {
+    const secret = { name: 'SECRET', explain: false, multipleAudiences: true, audiences: ['x'] };
+    const stranger = { ...secret, match: ['unix:user:somebody'] };
+    for (const request of [AWS, { ...AWS, audience: ['x', 'y'] }]) {
+      const told = [secret, stranger].map((rule) => {
+        const { code, reason, shown } = refused([rule, far], request);
+        return { code, reason, shown };
+      });
+      assert.equal(told[0]?.code, 'access_denied');
+      assert.deepEqual(told[0], told[1]);
+    }
+  });
+
   test('without any rule is one too', () => {
     assert.deepEqual(refused([]).nearest, []);
   });

@@ -244,6 +244,27 @@ suite('token files', () => {
     assert.equal(signed, 2);
   });
 
+  test('are at rest when close is done: what was being written is there', async (t) => {
+    const path = join(await scratch(t), 'token');
+    const signed = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let count = 0;
+    const signer = {
+      sign: async () => {
+        signed[count++]!.resolve();
+        return { token: `token ${count}`, keyId: 'k' };
+      },
+      close: async () => undefined,
+    };
+    const { tokens, outcome, tick } = await opened(t, [fileAt(path)], { signer });
+    await outcome();
+    tick(300);
+    await signed[1]!.promise;
+    await new Promise(setImmediate); // the token is signed, and its file takes many steps
+    await tokens.close();
+    assert.equal(await readFile(path, 'utf8'), 'token 2');
+    assert.deepEqual(await readdir(dirname(path)), ['token']);
+  });
+
   test('faults have a code for logs and metrics', () => {
     assert.equal(codeOf(new IssuerError('key_not_ready', 'x')), 'key_not_ready');
     assert.equal(codeOf(new Error('x')), 'server_error');

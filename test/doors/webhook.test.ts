@@ -171,7 +171,7 @@ suite('POST /v1/inject', () => {
     const wrong: readonly (readonly [unknown, string])[] = [
       ['', 'the body is no valid JSON'],
       ['{', 'the body is no valid JSON'],
-      [Buffer.from([0xff]), 'the body is no valid JSON'],
+      [Buffer.from([0xff]), 'the body is no UTF-8'],
       ['null', 'the body is no AdmissionReview'],
       ['[]', 'the body is no AdmissionReview'],
       [{ ...vector, kind: 'Pod' }, 'the body is no AdmissionReview'],

@@ -4,8 +4,8 @@ import { before, suite, test } from 'node:test';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import * as client from 'openid-client';
 import { scopeOf } from '../system/suite.ts';
-import { adminPost } from './admin.ts';
 import { openBrowser } from './browser.ts';
+import { adminPost } from './people.ts';
 import { API, basic, hashOf, post, RESOURCES, startOAuth } from './server.ts';
 
 const APP = 'https://shop.example.com/';

@@ -5,6 +5,7 @@ import { isTooSoon } from './device.ts';
 import { answerFault, UnavailableError } from './faults.ts';
 import { completeIntrospection } from './introspection.ts';
 import type { Engine } from './parts.ts';
+import { shapeRegistration } from './registration.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -17,6 +18,7 @@ export function shapeAnswers(engine: Engine) {
     const route = (ctx.oidc as KoaContextWithOIDC['oidc'] | undefined)?.route;
     if (route === undefined) return;
     const body = ctx.body as Body | undefined;
+    shapeRegistration(ctx);
     if (route === 'introspection') completeIntrospection(ctx);
     if (route === 'device_authorization' && ctx.status === 200)
       ctx.body = { ...body, interval: engine.config.deviceInterval };

@@ -14,13 +14,15 @@ export function validateParameters(ctx: KoaContextWithOIDC, client: Client, engi
     params.scope = allowed.join(' ');
   }
   const pushed = ctx.oidc.entities.PushedAuthorizationRequest as { readonly request?: string } | undefined;
-  const { scope } = (
-    pushed?.request === undefined ? { ...ctx.query, ...ctx.oidc.body } : decodeJwt(pushed.request)
-  ) as { readonly scope?: unknown };
+  const sent = pushed?.request === undefined ? { ...ctx.query, ...ctx.oidc.body } : decodeJwt(pushed.request);
+  // As it was sent: the provider drops scopes that it does not know.
+  const { scope } = { scope: params.scope, ...sent } as { readonly scope?: unknown };
   // The provider wants prompt=consent with offline_access; IdentityServer's clients do not send it.
   if (asksOffline(scope) && client.grantTypeAllowed('refresh_token') && !asksOffline(params.scope))
     params.scope = `${params.scope} offline_access`;
-  scopedFor(ctx, engine, { scopes: scopesOf(ctx), audience: audienceOf(ctx), isPerson: true });
+  const asked = typeof scope === 'string' ? scope.split(' ').filter((name) => name !== '') : [];
+  const scopes = asked.length === 0 ? scopesOf(ctx) : asked;
+  scopedFor(ctx, engine, { scopes, audience: audienceOf(ctx), isPerson: true });
 }
 
 function asksOffline(scope: unknown): boolean {

@@ -1,5 +1,6 @@
 /** The OAuth server of one issuer: an oidc-provider for the ring in effect, with ours before and behind it. */
 import { createHmac } from 'node:crypto';
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
@@ -15,7 +16,9 @@ import type { Engine, EngineParts } from './parts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
 import { settleRedemptions } from './redemption.ts';
+import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
+import { sweepRecords } from './sweep.ts';
 
 export type OpenEngine = {
   readonly engine: Engine;
@@ -26,10 +29,8 @@ export type OpenEngine = {
   close(): Promise<void>;
 };
 
-const SWEEP_MS = 60_000;
-const SWEEP_MAX = 5_000;
-
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
+  await assertRegistration(parts.config);
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
   const realm = parts.issuer.identifier;
@@ -40,6 +41,12 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     realm,
     records,
     sign: (key, bytes) => withFaultsNamed(() => parts.sign(key, bytes)),
+    origin: new URL(realm),
+    scoping: {
+      issuer: realm,
+      resources: parts.config.resources.map((resource) => ({ ...resource, ttlSeconds: resource.ttl })),
+      ttlSeconds: parts.config.accessTokenTtl,
+    },
     // What one issuer vouches for, no other does.
     secret,
     provider: () => current(engine).provider,
@@ -56,11 +63,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     }),
   };
   await assertClients(engine);
-  const sweeping = setInterval(() => {
-    parts.records
-      .sweep(parts.clock.now(), SWEEP_MAX)
-      .catch((error) => parts.warn(`the sweep of records: ${error.message}`));
-  }, SWEEP_MS).unref();
+  void engine.provider().AccessToken.adapter; // a build that renames the models ends the start too
+  const stopSweeping = sweepRecords(parts);
   return {
     engine,
     async handle(request, response, peer) {
@@ -68,13 +72,14 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       if (peer !== undefined && asksForItself(prepared))
         return answerAttested(prepared, response, engine, peer);
       const { prefix } = current(engine);
-      const { url = '/' } = prepared;
-      Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
+      // The provider takes what was before its own path for the place that it is mounted at.
+      prepared.originalUrl = prepared.url ?? '/';
+      prepared.url = prepared.originalUrl.slice(prefix.length) || '/';
       await current(engine).callback(prepared, response);
     },
     call: (given) => call(current(engine).provider, given),
     async close() {
-      clearInterval(sweeping);
+      await stopSweeping();
       await engine.people.close();
     },
   };
@@ -109,6 +114,8 @@ type Built = {
   readonly callback: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 };
 
+const HUNG_UP: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE']);
+
 /** Calls in flight end on the provider that they began with. */
 function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (engine: Engine) => Built {
   let built: Built | undefined;
@@ -120,9 +127,14 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     provider.use(shapeAnswers(engine));
     provider.use(settleRedemptions(engine, provider));
     watchFaults(provider, engine.warn);
+    const warn = (error: Error) => engine.warn(`OAuth: ${error.message}`);
     provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
-    provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
-    const prefix = new URL(engine.issuer.identifier).pathname.replace(/\/$/, '');
+    provider.on('server_error', (_ctx, error) => warn(error));
+    // In the place of Koa's own, which prints a stack; a caller that hangs up is no news.
+    (provider as EventEmitter).on('error', (error: NodeJS.ErrnoException) => {
+      if (!HUNG_UP.has(error.code ?? '')) warn(error);
+    });
+    const prefix = engine.origin.pathname.replace(/\/$/, '');
     built = { from: ring, provider, prefix, callback: provider.callback() as Built['callback'] };
     return built;
   };

@@ -1,19 +1,21 @@
 /** The settings of `doors.oauth`. */
 import * as v from 'valibot';
 import { ALGORITHMS } from '../../core/ports.ts';
+import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import { parseNetwork } from './address.ts';
 import { GRANTS } from './grants/index.ts';
 import { people } from './people/settings.ts';
-import { DAY, flag, life, path, scopes, text, url, VISIBLE } from './scalars.ts';
+import { audience, DAY, flag, life, names, path, scopes, text, url, urls, VISIBLE } from './setting-kinds.ts';
+
+/** The others are for clients that an operator knows. */
+const REGISTERED_GRANTS = [
+  'authorization_code',
+  'refresh_token',
+  'device_code',
+  'client_credentials',
+] as const;
 
 const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
-
-const audience = text(
-  VISIBLE,
-  'must be 1 to 255 visible ASCII characters',
-  'Its name in `aud`, `resource` and `audience`.',
-  'https://orders.example.com',
-);
 
 const client = v.pipe(
   v.strictObject({
@@ -43,7 +45,7 @@ const client = v.pipe(
           keys: v.pipe(
             v.array(v.record(v.string(), v.unknown())),
             v.minLength(1),
-            v.description('JWKs, public parts only.'),
+            v.description('JWKs (RFC 7517).'),
           ),
         }),
         v.description('Its public keys, for private_key_jwt (RFC 7523 section 2.2).'),
@@ -85,24 +87,15 @@ const client = v.pipe(
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that is asked for none gets these.'), []),
     redirectUris: v.optional(
-      v.pipe(
-        v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
-        v.description('Where people may be sent back to.'),
-      ),
+      urls('Where people are sent back to, exactly.', 'https://shop.example.com/cb'),
       [],
     ),
     postLogoutRedirectUris: v.optional(
-      v.pipe(
-        v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
-        v.description('Where people may be sent after they signed out.'),
-      ),
+      urls('Where people are sent after they signed out.', 'https://shop.example.com/'),
       [],
     ),
     corsOrigins: v.optional(
-      v.pipe(
-        v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
-        v.description('Origins whose pages may call the token endpoint.'),
-      ),
+      urls('Origins whose pages may call the token endpoint.', 'https://app.example.com'),
       [],
     ),
     consent: flag('People are asked before it is given anything.', true),
@@ -112,7 +105,7 @@ const client = v.pipe(
     ),
     identityProviders: v.optional(
       v.pipe(
-        v.array(v.pipe(v.string(), v.description('A name below people.identityProviders, or local.'))),
+        names('A name below people.identityProviders, or local.'),
         v.description('The identity providers that its people may come from; all where absent.'),
       ),
     ),
@@ -132,8 +125,16 @@ const client = v.pipe(
     'needs redirectUris for authorization_code',
   ),
   v.check(
+    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
+    'has dpop, which password, token_exchange and jwt_bearer do not bind their tokens by',
+  ),
+  v.check(
     ({ grants, public: isPublic }) => !(isPublic && grants.includes('client_credentials')),
     'is public: anybody could use client_credentials in its name',
+  ),
+  v.check(
+    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
+    'password, token_exchange and jwt_bearer give bearer tokens, which dpop rules out',
   ),
 );
 
@@ -143,10 +144,7 @@ const resource = v.strictObject({
   ttl: v.optional(life('Longest life of access tokens for it.', '1h', DAY)),
   algorithm: v.optional(v.pipe(v.picklist(ALGORITHMS), v.description('What tokens for it are signed with.'))),
   introspectedBy: v.optional(
-    v.pipe(
-      v.array(v.pipe(v.string(), v.description('A client_id.'))),
-      v.description('The clients that may introspect tokens for it (RFC 7662).'),
-    ),
+    v.pipe(names('A client_id.'), v.description('The clients that may introspect tokens for it (RFC 7662).')),
     [],
   ),
 });
@@ -181,6 +179,10 @@ export const config = v.strictObject({
   accessTokenTtl: v.optional(life('Life of access tokens.', '1h', DAY), '1h'),
   refreshTokenTtl: v.optional(life('Life of refresh tokens.', '30d', 365 * DAY), '30d'),
   sessionTtl: v.optional(life('How long people stay signed in.', '14d', 365 * DAY), '14d'),
+  clientAssertionTtl: v.optional(
+    life("How far ahead a client's assertion may expire (private_key_jwt).", '5m', 3600),
+    '5m',
+  ),
   deviceCodeTtl: v.optional(life('Life of device codes.', '10m', 3600), '10m'),
   deviceInterval: v.optional(life('How long a device waits between two polls.', '5s', 60), '5s'),
   trustedProxies: v.optional(
@@ -204,12 +206,25 @@ export const config = v.strictObject({
     v.pipe(
       v.strictObject({
         accessTokenFile: path(
-          'A file that holds the initial access token.',
+          'A file that holds the initial access token, or its hash from `mintmark secret`.',
           '/etc/mintmark/registration-token',
         ),
-        scopes: v.optional(scopes('The scopes that registered clients may have.'), []),
+        scopes: v.optional(
+          scopes('The scopes that registered clients may have; those for signing in where absent.'),
+          [...IDENTITY_SCOPES],
+        ),
+        grants: v.optional(
+          v.pipe(
+            v.array(v.pipe(v.picklist(REGISTERED_GRANTS), v.description('A grant.'))),
+            v.minLength(1),
+            v.description('The grants that they may use. client_credentials needs no person who consents.'),
+          ),
+          ['authorization_code', 'refresh_token', 'device_code'],
+        ),
       }),
-      v.description('Dynamic registration of clients (RFC 7591); off where absent.'),
+      v.description(
+        'Dynamic registration of clients (RFC 7591); where absent nobody registers, and whoever did is unknown.',
+      ),
     ),
   ),
 });

@@ -49,11 +49,7 @@ export function scopedFor(
       accessTokenTtlSeconds: client?.access_token_ttl as number | undefined,
     },
     asked,
-    {
-      issuer: engine.issuer.identifier,
-      resources: engine.config.resources.map((resource) => ({ ...resource, ttlSeconds: resource.ttl })),
-      ttlSeconds: engine.config.accessTokenTtl,
-    },
+    engine.scoping,
   );
   if (!('refused' in scoped)) return scoped;
   if (scoped.refused === 'invalid_scope')

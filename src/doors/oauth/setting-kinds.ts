@@ -1,4 +1,4 @@
-/** Settings that several blocks of `doors.oauth` have. */
+/** The kinds of values in the settings of `doors.oauth`. */
 import * as v from 'valibot';
 
 const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
@@ -33,10 +33,16 @@ export function life(description: string, example: string, maxSeconds: number) {
   );
 }
 
-const scope = text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'orders.read');
+export const scope = text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'orders.read');
 export const scopes = (description: string) => v.pipe(v.array(scope), v.description(description));
 export const path = (description: string, example: string) =>
   text(/^\/[^\0]{0,4095}$/, 'must be an absolute path', description, example);
+export const audience = text(
+  VISIBLE,
+  'must be 1 to 255 visible ASCII characters',
+  'Its name in `aud`, `resource` and `audience`.',
+  'https://orders.example.com',
+);
 export const url = (description: string, example: string) =>
   v.pipe(
     v.string(),
@@ -44,3 +50,7 @@ export const url = (description: string, example: string) =>
     v.description(description),
     v.examples([example]),
   );
+
+export const urls = (description: string, example: string) =>
+  v.pipe(v.array(url('A URL.', example)), v.description(description));
+export const names = (description: string) => v.array(v.pipe(v.string(), v.description(description)));
