@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import type { Page } from './browser.ts';
 import { type Answer, basic, ORDERS_API } from './server.ts';
-import { APP, CALLBACK, PASSWORD, SCOPES, type Site, type User } from './site.ts';
+import { APP, CALLBACK, INITIAL_TOKEN, PASSWORD, SCOPES, type Site, type User } from './site.ts';
+
+type Form = Readonly<Record<string, string>>;
 
 export type Flow = (site: Site) => AsyncGenerator<string, void>;
 
@@ -207,10 +209,36 @@ export async function* machine(site: Site): AsyncGenerator<string, void> {
   assert.equal(await isActive(site, given.access_token), false);
 }
 
+export async function* registered(site: Site): AsyncGenerator<string, void> {
+  const wanted = {
+    client_name: 'Worker',
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+  };
+  const made = await site.call('POST', `${site.issuer}/connect/register`, INITIAL_TOKEN, wanted);
+  assert.equal(made.status, 201, JSON.stringify(made.body));
+  const { client_id: id, client_secret: secret, registration_client_uri: uri } = made.body as Form;
+  const bearer = String(made.body.registration_access_token);
+  yield 'registered';
+  const read = await site.call('GET', String(uri), bearer);
+  assert.equal(read.status, 200, JSON.stringify(read.body));
+  yield 'read';
+  const ask = () =>
+    site.post('/connect/token', { grant_type: 'client_credentials' }, basic(String(id), String(secret)));
+  assert.equal((await ask()).status, 200);
+  yield 'has a token';
+  const now = String(read.body.registration_access_token ?? bearer);
+  assert.equal((await site.call('DELETE', String(uri), now)).status, 204);
+  yield 'gone';
+  assert.equal((await ask()).body.error, 'invalid_client');
+}
+
 export const FLOWS: Readonly<Record<string, Flow>> = {
   code,
   codeWithSecondFactor,
   device,
   password,
   machine,
+  registered,
 };

@@ -1,5 +1,7 @@
 /** One issuer of one or more processes behind a balancer, and what its clients and people were given. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose';
 import { TOTP } from 'otpauth';
 import { ask } from '../system/ask.ts';
@@ -20,6 +22,7 @@ import { type Answer, API, hashOf, ORDERS_API, post, RESOURCES } from './server.
 export const APP = 'https://shop.example.com/';
 export const CALLBACK = `${APP}callback`;
 export const PASSWORD = 'correct horse battery staple';
+export const INITIAL_TOKEN = 'an-initial-access-token/long-enough==';
 export const SCOPES = ['openid', 'profile', 'offline_access', 'orders.read'];
 
 const WEB = {
@@ -56,6 +59,8 @@ export type Site = {
     form: Readonly<Record<string, string>>,
     headers?: Readonly<Record<string, string>>,
   ): Promise<Answer>;
+  /** With a JSON body, or none. */
+  call(method: string, url: string, bearer: string, body?: object): Promise<Answer>;
   browser(): Browser;
   addUser(hasCode?: boolean): Promise<User>;
   /** SIGKILL, and another process on the same files. */
@@ -78,6 +83,11 @@ export async function startSite(
   const balancer = await startBalancer(scope);
   const places = await Promise.all(Array.from({ length: count }, () => createPlace(scope)));
   const people = { passwords: { cost: 10 }, logins: { perAddress: 100_000 } };
+  const registration = (directory: string) => {
+    const accessTokenFile = join(directory, 'registration');
+    writeFileSync(accessTokenFile, INITIAL_TOKEN);
+    return { accessTokenFile, scopes: ['orders.read'], grants: ['client_credentials'] };
+  };
   const block = {
     clients: CLIENTS,
     resources: RESOURCES.slice(0, 1),
@@ -87,7 +97,10 @@ export async function startSite(
   };
   const { issuer } = balancer;
   for (const place of places)
-    writeConfig(place, { issuer, doors: { fly: {}, oauth: block }, ...settingsOf(place) });
+    writeConfig(place, {
+      ...{ issuer, ...settingsOf(place) },
+      doors: { oauth: { ...block, registration: registration(place.directory) } },
+    });
   balancer.ports = places.map(({ port }) => port);
   const replicas = await Promise.all(places.map((place) => start(scope, place)));
   const handed = new Map<string, string>();
@@ -97,6 +110,11 @@ export async function startSite(
     ...{ issuer, balancer, replicas, handed, tokens, oldTokensAreGone: false },
     async post(path, form, headers) {
       const answer = await post(`${issuer}${path}`, form, headers);
+      collect(answer.body, handed, tokens);
+      return answer;
+    },
+    async call(...asked) {
+      const answer = await call(...asked);
       collect(answer.body, handed, tokens);
       return answer;
     },
@@ -116,6 +134,13 @@ export async function startSite(
     revokeRetired: () => changeKeys(replicas, 'retired', (keyId) => ['/v1/keys/revoke', { keyId }]),
     verifyTokens: () => verifyTokens(issuer, tokens),
   };
+}
+
+async function call(method: string, url: string, bearer: string, body?: object): Promise<Answer> {
+  const headers = { Authorization: `Bearer ${bearer}`, ...(body && { 'Content-Type': 'application/json' }) };
+  const response = await fetch(url, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+  const text = await response.text();
+  return { status: response.status, headers: response.headers, body: JSON.parse(text || '{}') };
 }
 
 const BEARERS = [
