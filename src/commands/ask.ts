@@ -24,6 +24,12 @@ export const ADMIN_OPTION: Option = {
   help: "The issuer's admin socket (also MINTMARK_ADMIN)",
 };
 
+export const ISSUER_OPTION: Option = {
+  type: 'string',
+  value: 'NAME',
+  help: 'One of `issuers`, in the place of the main issuer',
+};
+
 const SYSTEM_SOCKET = '/run/mintmark/api.sock';
 const TIMEOUT_MS = 30_000;
 
@@ -44,6 +50,13 @@ export function adminSocket(invocation: Invocation): string {
   return (
     values.text('admin') ?? io.env.MINTMARK_ADMIN ?? join(dirname(workloadSocket(invocation)), 'admin.sock')
   );
+}
+
+/** The same of one of the further issuers, where `--issuer` names it. */
+export function ofIssuer({ values }: Invocation, question: Question): Question {
+  const name = values.text('issuer');
+  if (name === undefined) return question;
+  return { ...question, path: question.path.replace('/v1/', `/v1/issuers/${encodeURIComponent(name)}/`) };
 }
 
 /** Throws CommandError `unreachable` with what to look at. */

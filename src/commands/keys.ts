@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { ADMIN_OPTION, adminSocket, askJson, type Question } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, ofIssuer, type Question } from './ask.ts';
 import { type Command, CommandError, EXIT, type Invocation, JSON_OPTION } from './command.ts';
 import { formatDuration, formatTime } from './token-text.ts';
 
@@ -38,6 +38,7 @@ keys.rotateEvery after it was published or began to sign.`,
     force: { type: 'boolean', help: 'Rotate although verifiers may not know the next key yet' },
     passphrase: { type: 'string', value: 'FILE', help: 'File with the passphrase of the key to import' },
     json: JSON_OPTION,
+    issuer: ISSUER_OPTION,
     admin: ADMIN_OPTION,
   },
   async run(invocation) {
@@ -50,7 +51,7 @@ keys.rotateEvery after it was published or began to sign.`,
 };
 
 async function act(invocation: Invocation, action: string, names: readonly string[]): Promise<Keys> {
-  const send: Send = (question) => askJson<Keys>(adminSocket(invocation), question);
+  const send: Send = (question) => askJson<Keys>(adminSocket(invocation), ofIssuer(invocation, question));
   if (action === 'list') return send({ path: '/v1/keys' });
   if (action === 'rotate') return rotate(invocation, send);
   if (action !== 'revoke' && action !== 'import')

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { ADMIN_OPTION, adminSocket, askJson, printable } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, ofIssuer, printable } from './ask.ts';
 import { type Command, CommandError, EXIT, type Invocation, JSON_OPTION } from './command.ts';
 
 type User = {
@@ -38,6 +38,7 @@ remove    the user can no longer sign in, and tokens are no longer renewed`,
     sub: { type: 'string', value: 'ID', help: 'add: the sub claim (chosen at random)' },
     off: { type: 'boolean', help: 'totp: take the second factor away' },
     json: JSON_OPTION,
+    issuer: ISSUER_OPTION,
     admin: ADMIN_OPTION,
   },
   async run(invocation) {
@@ -127,7 +128,8 @@ async function list(invocation: Invocation): Promise<number> {
   const users: User[] = [];
   for (let after: string | undefined = ''; after !== undefined; ) {
     const query = after === '' ? '' : `?after=${encodeURIComponent(after)}`;
-    const page: UserList = await askJson<UserList>(adminSocket(invocation), { path: `/v1/users${query}` });
+    const question = ofIssuer(invocation, { path: `/v1/users${query}` });
+    const page: UserList = await askJson<UserList>(adminSocket(invocation), question);
     users.push(...page.users);
     after = page.next;
   }
@@ -159,7 +161,8 @@ function print<T>({ io, values }: Invocation, answer: T, format: (answer: T) => 
 }
 
 function post<T>(invocation: Invocation, action: string, fields: object): Promise<T> {
-  return askJson<T>(adminSocket(invocation), { path: `/v1/users/${action}`, fields: { ...fields } });
+  const question = { path: `/v1/users/${action}`, fields: { ...fields } };
+  return askJson<T>(adminSocket(invocation), ofIssuer(invocation, question));
 }
 
 function usage(sentence: string): CommandError {
