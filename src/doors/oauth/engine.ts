@@ -12,11 +12,13 @@ import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
 import { call } from './call.ts';
 import { clientMetadata } from './clients.ts';
+import { allFaultsNamed, UnavailableError, watchFaults, withFaultsNamed } from './faults.ts';
 import { gather } from './guests.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { networkOf } from './people/attempts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
+import { settleRedemptions } from './redemption.ts';
 import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
 import { sweepRecords } from './sweep.ts';
@@ -36,9 +38,13 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const current = createSwitch(clients, await openGrants());
   let guests = gather([]);
   const realm = parts.issuer.identifier;
+  const records = allFaultsNamed(parts.records);
+  const secret = createHmac('sha256', parts.secret).update(realm).digest();
   const engine: Engine = {
     ...parts,
     realm,
+    records,
+    sign: (key, bytes) => withFaultsNamed(() => parts.sign(key, bytes)),
     origin: new URL(realm),
     scoping: {
       issuer: realm,
@@ -46,13 +52,14 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       ttlSeconds: parts.config.accessTokenTtl,
     },
     // What one issuer vouches for, no other does.
-    secret: createHmac('sha256', parts.secret).update(realm).digest(),
+    secret,
     provider: () => current(engine).provider,
     guests: () => guests,
     addressOf: createAddressOf(parts.config.trustedProxies),
     people: openPeople({
       provider: () => current(engine).provider,
-      records: parts.records,
+      records,
+      secret,
       realm,
       issuer: realm,
       config: parts.config.people,
@@ -124,7 +131,7 @@ const WAITING = ['authorization_pending', 'slow_down'];
 
 function tellRefusal({ audit }: Engine, { oidc }: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
   const id = oidc.client?.clientId;
-  if (id === undefined || WAITING.includes(error.error)) return;
+  if (id === undefined || error instanceof UnavailableError || WAITING.includes(error.error)) return;
   audit.refused(`client ${id}: ${error.error}: ${error.error_detail ?? error.error_description ?? ''}`);
 }
 
@@ -149,6 +156,8 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
+    provider.use(settleRedemptions(engine, provider));
+    watchFaults(provider, engine.warn);
     const warn = (error: Error) => engine.warn(`OAuth: ${error.message}`);
     provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
     provider.on('server_error', (_ctx, error) => warn(error));
