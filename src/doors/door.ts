@@ -28,6 +28,10 @@ export type Door = {
   readonly routes: readonly Route[];
   /** The wire form of an error; the frame's own where absent. */
   readonly errorStatus?: Readonly<Record<ErrorCode, number>>;
+  /** Gives the answer to an error, which the frame has written, another form. */
+  shapeError?(context: Context, error: IssuerError): void;
+  /** What doors that stand behind it in the table find in their context. */
+  readonly offers?: Readonly<Record<string, unknown>>;
   /** Ends what it does beside answering. */
   close?(): Promise<void>;
 };
@@ -209,4 +213,5 @@ function answerError(context: Context, door: Door | undefined, thrown: unknown, 
     error_description: error.sentence,
     ...error.shown,
   };
+  door?.shapeError?.(context, error);
 }

@@ -163,9 +163,12 @@ function consumeAfterDecision({ prototype }: SourceClass, engine: Engine): void 
 function scopedOf(ctx: KoaContextWithOIDC, engine: Engine, scope: string | undefined, isPerson: boolean) {
   const sent = (ctx.oidc.body ?? {}) as Readonly<Record<string, string | string[] | undefined>>;
   // What a client asks for itself is read as it was sent: the provider drops scopes that it does not know.
+  const { narrowTo } = ctx.req as PreparedRequest;
   const names = String((isPerson ? scope : sent.scope) ?? '')
     .split(' ')
-    .filter((name) => name !== '');
+    .filter((name) => name !== '' && (narrowTo?.includes(name) ?? true));
+  if (narrowTo !== undefined && names.length === 0)
+    throw new errors.InvalidScope('none of these scopes was granted', narrowTo.join(' '));
   const asked = isPerson || names.length > 0 ? names : undefined;
   const audience = [...new Set([...listOf(sent.resource), ...listOf(sent.audience)])];
   return scopedFor(ctx, engine, { scopes: asked, audience, isPerson });

@@ -7,6 +7,7 @@ import { type Adapter, type AdapterPayload, errors } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
 import type { EpochSeconds } from '../../core/ports.ts';
 import type { FoundRecord, RecordFields, RecordKey, RecordPayload, RecordStore } from '../../core/records.ts';
+import { consumeLater, endFamily, writeLater } from './redemption.ts';
 import { restoredClient, storedClient } from './registration.ts';
 import type { OAuthConfig } from './settings.ts';
 
@@ -27,6 +28,9 @@ const HASHED = '~';
 const ID = /^[\w-]{1,64}$/;
 /** An expired device code is told from an unknown one for so long. */
 const AFTERLIFE_SECONDS = 600;
+
+/** What is given for something that is consumed. */
+const GIVEN: ReadonlySet<string> = new Set(['AccessToken', 'RefreshToken']);
 
 /** The models that the provider keeps, by the names of their classes. */
 const MODELS: ReadonlySet<string> = new Set([
@@ -80,12 +84,6 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
       ...restored,
     };
   if (model === 'Client') return clientAdapter(parts);
-  const endFamily = async (id: string) => {
-    const family = (await records.find(key(id), now()))?.family;
-    if (family === undefined) return;
-    await records.remove({ realm, model: 'Grant', id: family });
-    await records.removeFamily(realm, family);
-  };
   /** Two logins at once give one session two new ids: the later one stays. */
   const saveSession = async (id: string, fields: RecordFields) => {
     try {
@@ -101,14 +99,18 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
     async upsert(id, payload, expiresIn) {
       const { grantId } = payload;
       const family = grantId === undefined ? undefined : storedId(grantId);
-      const fields = { ...fieldsOf(payload, model, now(), expiresIn), family };
+      const kept = model === 'Interaction' ? withoutIds(id, payload, storedId) : payload;
+      const fields = { ...fieldsOf(kept, model, now(), expiresIn), family };
       if (model === 'Session') return saveSession(id, fields);
+      if (GIVEN.has(model) && writeLater({ key: key(id), fields })) return;
       if (model !== 'ReplayDetection') return records.upsert(key(id), fields);
       if (!(await records.insert(key(id), fields, now())))
         throw new errors.InvalidClientAuth('assertions must only be used once');
     },
     async find(id) {
-      return load(await records.find(key(id), now()), { jti: id });
+      const found = await records.find(key(id), now());
+      const ids = model === 'Interaction' && found ? idsOf(id, found.payload, standIn) : {};
+      return load(found, { jti: id, ...ids });
     },
     async findByUid(uid) {
       const found = await records.findBy({ realm, model }, 'uid', uid, now());
@@ -120,8 +122,9 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
       return load(found, { jti: standIn(found?.id ?? ''), userCode });
     },
     async consume(id) {
+      if (consumeLater(key(id))) return;
       if (await records.consume(key(id), now())) return;
-      await endFamily(id);
+      await endFamily(records, key(id), now());
       throw new errors.InvalidGrant('it was used before');
     },
     async destroy(id) {
@@ -133,6 +136,26 @@ export function openAdapter(model: string, parts: AdapterParts): Adapter {
       await records.removeFamily(realm, storedId(grantId));
     },
   };
+}
+
+/** An interaction has its own id at the end of an address, and those of what it came from: stored, they are hashes too. */
+const SOURCES = ['parJti', 'deviceCode'];
+
+function withoutIds(id: string, payload: AdapterPayload, storedId: (id: string) => string): AdapterPayload {
+  return {
+    ...payload,
+    ...mapSources(payload, storedId),
+    returnTo: String(payload.returnTo).slice(0, -id.length),
+  };
+}
+
+function idsOf(id: string, payload: RecordPayload, standIn: (stored: string) => string): RecordPayload {
+  return { ...mapSources(payload, standIn), returnTo: `${payload.returnTo}${id}` };
+}
+
+function mapSources(payload: RecordPayload, map: (id: string) => string): RecordPayload {
+  const there = SOURCES.filter((name) => payload[name] !== undefined);
+  return Object.fromEntries(there.map((name) => [name, map(String(payload[name]))]));
 }
 
 /** Registered clients, by their client_id. */

@@ -2,6 +2,7 @@
 import type { Context, Next } from 'koa';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { isTooSoon } from './device.ts';
+import { answerFault, UnavailableError } from './faults.ts';
 import { completeIntrospection } from './introspection.ts';
 import type { Engine } from './parts.ts';
 import { shapeRegistration } from './registration.ts';
@@ -23,10 +24,19 @@ export function shapeAnswers(engine: Engine) {
       ctx.body = { ...body, interval: engine.config.deviceInterval };
     if (body?.error === 'invalid_request' && NOT_ALLOWED.test(String(body.error_description)))
       ctx.body = { ...body, error: 'unauthorized_client' };
-    if (route === 'token' && body?.error === 'authorization_pending' && (await isTooSoon(ctx, engine)))
-      ctx.body = {
-        error: 'slow_down',
-        error_description: `poll every ${engine.config.deviceInterval} seconds`,
-      };
+    if (route === 'token' && body?.error === 'authorization_pending') await slowDown(ctx, engine);
+  };
+}
+
+async function slowDown(ctx: KoaContextWithOIDC, engine: Engine): Promise<void> {
+  try {
+    if (!(await isTooSoon(ctx, engine))) return;
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return answerFault(ctx, error);
+  }
+  ctx.body = {
+    error: 'slow_down',
+    error_description: `poll every ${engine.config.deviceInterval} seconds`,
   };
 }

@@ -18,6 +18,8 @@ export type Call = {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** A client that the door has proven in a way of its own. */
   readonly provenClient?: string | undefined;
+  /** The scopes that a person's token is kept to, of those that were granted. */
+  readonly narrowTo?: readonly string[] | undefined;
 };
 
 export type Called = {
@@ -29,7 +31,7 @@ export type Called = {
 type Composed = { compose(middleware: unknown): (context: Context) => Promise<void> };
 
 export async function call(provider: Provider, given: Call): Promise<Called> {
-  const { path, request, headers = {}, provenClient } = given;
+  const { path, request, headers = {}, provenClient, narrowTo } = given;
   const form = new URLSearchParams(given.form);
   changeValues(form, path);
   const bytes = Buffer.from(form.toString());
@@ -48,6 +50,7 @@ export async function call(provider: Provider, given: Call): Promise<Called> {
       'content-length': String(bytes.length),
     },
     ...(provenClient === undefined ? {} : { provenClient }),
+    ...(narrowTo === undefined ? {} : { narrowTo }),
   }) as unknown as PreparedRequest;
   const context = provider.createContext(asked, new ServerResponse(asked)) as unknown as Context;
   context.res.statusCode = 404;

@@ -6,14 +6,19 @@ import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-
 import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
+import type { Guests, OAuthServer } from '../oauth-server.ts';
 import { createAddressOf } from './address.ts';
 import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
-import { type Call, type Called, call } from './call.ts';
+import { call } from './call.ts';
 import { clientMetadata } from './clients.ts';
+import { allFaultsNamed, UnavailableError, watchFaults, withFaultsNamed } from './faults.ts';
+import { gather } from './guests.ts';
 import type { Engine, EngineParts } from './parts.ts';
+import { networkOf } from './people/attempts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
+import { settleRedemptions } from './redemption.ts';
 import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
 import { sweepRecords } from './sweep.ts';
@@ -23,7 +28,7 @@ export type OpenEngine = {
   /** Answers; `peer` is who asks, on the local socket. Throws IssuerError for what is refused before the provider. */
   handle(request: IncomingMessage, response: ServerResponse, peer?: Peer): Promise<void>;
   /** For doors that translate another protocol. */
-  call(given: Call): Promise<Called>;
+  readonly server: OAuthServer;
   close(): Promise<void>;
 };
 
@@ -31,10 +36,15 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   await assertRegistration(parts.config);
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
+  let guests = gather([]);
   const realm = parts.issuer.identifier;
+  const records = allFaultsNamed(parts.records);
+  const secret = createHmac('sha256', parts.secret).update(realm).digest();
   const engine: Engine = {
     ...parts,
     realm,
+    records,
+    sign: (key, bytes) => withFaultsNamed(() => parts.sign(key, bytes)),
     origin: new URL(realm),
     scoping: {
       issuer: realm,
@@ -42,12 +52,14 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       ttlSeconds: parts.config.accessTokenTtl,
     },
     // What one issuer vouches for, no other does.
-    secret: createHmac('sha256', parts.secret).update(realm).digest(),
+    secret,
     provider: () => current(engine).provider,
+    guests: () => guests,
     addressOf: createAddressOf(parts.config.trustedProxies),
     people: openPeople({
       provider: () => current(engine).provider,
-      records: parts.records,
+      records,
+      secret,
       realm,
       issuer: realm,
       config: parts.config.people,
@@ -58,24 +70,48 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   await assertClients(engine);
   void engine.provider().AccessToken.adapter; // a build that renames the models ends the start too
   const stopSweeping = sweepRecords(parts);
+  const handle: OpenEngine['handle'] = async (request, response, peer) => {
+    const prepared = await prepare(request, engine, peer);
+    if (peer !== undefined && asksForItself(prepared))
+      return answerAttested(prepared, response, engine, peer);
+    const { prefix } = current(engine);
+    // The provider takes what was before its own path for the place that it is mounted at.
+    prepared.originalUrl = prepared.url ?? '/';
+    prepared.url = prepared.originalUrl.slice(prefix.length) || '/';
+    await current(engine).callback(prepared, response);
+  };
+  const admit = (more: Guests) => {
+    guests = gather([guests, more]);
+  };
   return {
     engine,
-    async handle(request, response, peer) {
-      const prepared = await prepare(request, engine, peer);
-      if (peer !== undefined && asksForItself(prepared))
-        return answerAttested(prepared, response, engine, peer);
-      const { prefix } = current(engine);
-      // The provider takes what was before its own path for the place that it is mounted at.
-      prepared.originalUrl = prepared.url ?? '/';
-      prepared.url = prepared.originalUrl.slice(prefix.length) || '/';
-      await current(engine).callback(prepared, response);
-    },
-    call: (given) => call(current(engine).provider, given),
+    handle,
+    server: serverOf(engine, handle, admit),
     async close() {
       await stopSweeping();
       await engine.people.close();
     },
   };
+}
+
+/** What doors that are opened later are offered. */
+function serverOf(engine: Engine, handle: OpenEngine['handle'], admit: OAuthServer['admit']): OAuthServer {
+  return {
+    prefix: prefixOf(engine),
+    path: engine.config.path,
+    clock: engine.clock,
+    records: engine.records,
+    realm: engine.realm,
+    admit,
+    call: (given) => call(engine.provider(), given),
+    show: (request, response, url) => handle(Object.assign(request, { url }), response),
+    networkOf: (request) => networkOf(engine.addressOf(request)),
+  };
+}
+
+/** The path of the issuer, which the provider does not see. */
+function prefixOf({ origin }: Engine): string {
+  return origin.pathname.replace(/\/$/, '');
 }
 
 /** A mistake in a client ends the start, rather than be told to whoever uses it first. */
@@ -95,12 +131,13 @@ const WAITING = ['authorization_pending', 'slow_down'];
 
 function tellRefusal({ audit }: Engine, { oidc }: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
   const id = oidc.client?.clientId;
-  if (id === undefined || WAITING.includes(error.error)) return;
+  if (id === undefined || error instanceof UnavailableError || WAITING.includes(error.error)) return;
   audit.refused(`client ${id}: ${error.error}: ${error.error_detail ?? error.error_description ?? ''}`);
 }
 
 type Built = {
   readonly from: KeyRing;
+  readonly guests: Guests;
   readonly provider: Provider;
   /** The path of the issuer, which the provider does not see. */
   readonly prefix: string;
@@ -114,10 +151,13 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
   let built: Built | undefined;
   return (engine) => {
     const ring = engine.ring();
-    if (built?.from === ring) return built;
+    const guests = engine.guests();
+    if (built?.from === ring && built.guests === guests) return built;
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
+    provider.use(settleRedemptions(engine, provider));
+    watchFaults(provider, engine.warn);
     const warn = (error: Error) => engine.warn(`OAuth: ${error.message}`);
     provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
     provider.on('server_error', (_ctx, error) => warn(error));
@@ -125,8 +165,8 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     (provider as EventEmitter).on('error', (error: NodeJS.ErrnoException) => {
       if (!HUNG_UP.has(error.code ?? '')) warn(error);
     });
-    const prefix = engine.origin.pathname.replace(/\/$/, '');
-    built = { from: ring, provider, prefix, callback: provider.callback() as Built['callback'] };
+    const prefix = prefixOf(engine);
+    built = { from: ring, guests, provider, prefix, callback: provider.callback() as Built['callback'] };
     return built;
   };
 }

@@ -6,6 +6,7 @@ import type { KeyRing } from '../../core/key-ring.ts';
 import type { Clock, Peer, RingKey, SelectorKind, Workload } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
 import type { ScopeContext } from '../../core/scopes.ts';
+import type { Guests } from '../oauth-server.ts';
 import type { LoginEvent, People } from './people/contract.ts';
 import type { OAuthConfig } from './settings.ts';
 
@@ -42,6 +43,8 @@ export type Engine = EngineParts & {
   /** What scopes are decided by. */
   readonly scoping: ScopeContext;
   readonly people: People;
+  /** Clients of other doors. */
+  readonly guests: () => Guests;
   /** Whose request it is; empty on the local socket. */
   readonly addressOf: (request: IncomingMessage) => string;
   readonly provider: () => Provider;
@@ -58,6 +61,8 @@ export type PreparedRequest = IncomingMessage & {
   /** The body, where it is a form. */
   form?: URLSearchParams;
   workload?: Workload;
+  /** The scopes that a person's token is kept to, of those that were granted. */
+  narrowTo?: readonly string[];
 };
 
 export const NO_WORKLOAD: Workload = { selectors: new Set(), facts: {}, unproven: {} };

@@ -20,6 +20,7 @@ import { existingGrant } from './consent.ts';
 import { limitGuesses } from './device.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
+import { withGuests } from './guests.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
 import { ASSERTION_ALGORITHMS, PROOF_ALGORITHMS } from './metadata.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
@@ -87,8 +88,11 @@ function settings(engine: Engine): Configuration {
   const onUserCode = () => limitGuesses(engine);
   const adapterParts = { records, realm, now: () => clock.now(), secret, onUserCode, config };
   return {
-    adapter: (model) => openAdapter(model, adapterParts),
-    scopes: [...allScopes(config)],
+    adapter: (model) =>
+      model === 'Client'
+        ? withGuests(openAdapter(model, adapterParts), engine.guests())
+        : openAdapter(model, adapterParts),
+    scopes: [...new Set([...allScopes(config), ...engine.guests().scopes])],
     claims: people.claims,
     cookies: cookies(engine),
     clientAuthMethods: CLIENT_AUTH_METHODS,

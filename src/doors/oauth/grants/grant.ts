@@ -4,6 +4,7 @@ import { errors } from 'oidc-provider';
 import { IssuerError } from '../../../core/errors.ts';
 import type { IssuedToken } from '../../../core/ports.ts';
 import { decideScopes, type Scoped } from '../../../core/scopes.ts';
+import { UnavailableError } from '../faults.ts';
 import type { Engine } from '../parts.ts';
 
 export type GrantModule = {
@@ -33,6 +34,19 @@ export function scopesOf(ctx: KoaContextWithOIDC): readonly string[] | undefined
 export function audienceOf(ctx: KoaContextWithOIDC): readonly string[] {
   const { resource, audience } = ctx.oidc.params ?? {};
   return [...new Set([...listOf(resource), ...listOf(audience)])];
+}
+
+/**
+ * The scopes of a token that the rules decide on: those that are asked for, of those that the client may
+ * have. Throws `invalid_scope`.
+ */
+export function plainScopes({ oidc }: KoaContextWithOIDC): readonly string[] | undefined {
+  const { scope } = (oidc.body ?? {}) as { readonly scope?: unknown };
+  const asked = typeof scope === 'string' ? scope.split(' ').filter((name) => name !== '') : [];
+  const allowed = (oidc.client?.allowed_scopes as readonly string[] | undefined) ?? [];
+  const refused = asked.find((name) => !allowed.includes(name));
+  if (refused !== undefined) throw new errors.InvalidScope('the client may not have this scope', refused);
+  return asked.length === 0 ? undefined : asked;
 }
 
 /** Throws `invalid_scope` or `invalid_target`. */
@@ -90,11 +104,7 @@ function asOAuthError(error: IssuerError): Error {
   if (error.code === 'invalid_target' || error.code === 'single_audience')
     return new errors.InvalidTarget(reason);
   if (error.code === 'key_not_ready' || error.code === 'temporarily_unavailable')
-    return Object.assign(new errors.TemporarilyUnavailable(), {
-      status: 503,
-      statusCode: 503,
-      headers: { 'Retry-After': String(error.retryAfterSeconds ?? 1) },
-    });
+    return new UnavailableError(error);
   if (error.code === 'server_error') return error;
   if (error.code === 'invalid_request') return new errors.InvalidRequest(reason);
   // Why it was refused is for the caller too.

@@ -2,7 +2,7 @@
 import { decodeJwt } from 'jose';
 import { errors } from 'oidc-provider';
 import { hash } from '../adapter.ts';
-import { answer, audienceOf, type GrantModule, inOAuthWords } from './grant.ts';
+import { answer, audienceOf, type GrantModule, inOAuthWords, plainScopes, scopeClaim } from './grant.ts';
 
 /** At least what attestors allow other issuers' clocks. */
 const CLOCK_SKEW_SECONDS = 300;
@@ -22,7 +22,11 @@ export const grant: GrantModule = {
       audiences: [identifier, `${identifier}${engine.config.path}/token`],
       client: ctx.oidc.client?.clientId,
     } as const;
-    const claims = { client_id: ctx.oidc.client?.clientId };
+    const scopes = plainScopes(ctx);
+    const claims = {
+      client_id: ctx.oidc.client?.clientId,
+      ...(scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) }),
+    };
     const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', peer, { audience, claims }));
     const now = engine.clock.now();
     // Kept as long as the assertion is good; by what was signed, since a signature can be written in many ways.
@@ -31,6 +35,6 @@ export const grant: GrantModule = {
     const expiresAt = Math.max(decodeJwt(assertion).exp ?? 0, issued.claims.exp) + CLOCK_SKEW_SECONDS;
     if (!(await engine.records.insert(key, { payload: {}, expiresAt }, now)))
       throw new errors.InvalidGrant('the assertion was used before');
-    answer(ctx, issued);
+    answer(ctx, issued, { scope: scopes?.join(' ') });
   },
 };

@@ -108,6 +108,8 @@ export type PeopleParts = {
   readonly provider: () => Provider;
   readonly records: RecordStore;
   readonly realm: string;
+  /** The issuer's, of 32 bytes: the secrets of second factors are sealed by it. */
+  readonly secret: Uint8Array;
   /** Its path, if any, is before every path here. */
   readonly issuer: string;
   readonly config: PeopleConfig;
