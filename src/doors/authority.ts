@@ -64,7 +64,8 @@ async function parse(http: Context): Promise<{ readonly peer: BearerPeer; readon
   const { claimed, audience, ttl, aws_principal_tags: principalTags } = fields.output;
   const request = { audience: parseAudience(audience), ttlSeconds: ttl, principalTags };
   http.state.audience = request.audience;
-  return { peer: { kind: 'bearer', token, claimed }, request };
+  const { remoteAddress: address } = http.req.socket;
+  return { peer: { kind: 'bearer', token, claimed, address }, request };
 }
 
 const Fields = v.object({
