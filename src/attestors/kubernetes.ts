@@ -12,7 +12,7 @@ import { CONTAINER_KIND, containerOf, podWithContainer } from './kubernetes-cont
 import { imagesOf } from './kubernetes-images.ts';
 import { type PodSource, watchPods } from './kubernetes-pods.ts';
 import { createLimiter } from './rate-limit.ts';
-import { createReviewer, type ReviewedPod } from './token-review.ts';
+import { createReviewer, type ReviewedPod, type Reviewer } from './token-review.ts';
 
 const keys = (description: string) =>
   v.optional(
@@ -94,7 +94,7 @@ export type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotat
 /** Shape: Attestor of core/ports.ts. */
 export function createAttestor(
   settings: PodSettings,
-  review: (token: string) => Promise<ReviewedPod>,
+  review: Reviewer,
   source: PodSource,
   limit: (podUid: string) => void,
 ): Attestor<BearerPeer> {
@@ -102,8 +102,8 @@ export function createAttestor(
     peers: ['bearer'],
     kinds,
     claimedKinds,
-    async attest({ token, claimed }, wanted) {
-      const reviewed = await review(token);
+    async attest({ token, claimed, address }, wanted) {
+      const reviewed = await review(token, address);
       limit(reviewed.podUid);
       const { namespace, podName, podUid } = reviewed;
       const look = async () => assertLive(await source.pod(namespace, podName, podUid), reviewed);
