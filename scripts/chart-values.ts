@@ -190,7 +190,7 @@ export async function chartValues() {
       tokens: program.tokens,
       resources,
     }),
-    tests: v.strictObject({ enabled: flag, namespace: label }),
+    tests: v.strictObject({ enabled: flag }),
     extra: extra(Object.keys(program)),
   });
 }

@@ -59,7 +59,7 @@ or whoever's made the certificate.
 {{- define "mintmark.rules" -}}
 {{- $rules := .Values.rules -}}
 {{- if include "mintmark.testsEnabled" . -}}
-{{- $match := list (printf "k8s:ns:%s" (include "mintmark.testNamespace" .)) "k8s:sa:mintmark-test" -}}
+{{- $match := list (printf "k8s:ns:%s" .Release.Namespace) (printf "k8s:sa:%s" (include "mintmark.testName" .)) -}}
 {{- $rules = append $rules (dict "name" "helm test" "match" $match "subject" "helm-test" "audiences" (list "mintmark-helm-test")) -}}
 {{- end -}}
 {{ $rules | toJson }}
