@@ -41,6 +41,21 @@ export const config = v.strictObject({
   ),
   labels: keys('Labels of pods that rules may name; whoever may edit a pod sets them'),
   annotations: keys('Annotations of pods that rules may name'),
+  sidecarImages: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.regex(/^[\w][\w.:/@-]{0,510}$/, 'must name an image'),
+          v.description('An image.'),
+        ),
+      ),
+      v.description(
+        'Images of injected sidecars, whatever their tag: those do not count for k8s:image and k8s:image-digest',
+      ),
+    ),
+    [],
+  ),
   requestsPerSecond: v.optional(
     v.pipe(v.number(), v.minValue(0.1), v.maxValue(10_000), v.description('Of one pod, in the long run')),
     20,
@@ -89,7 +104,7 @@ export async function open(
   return createAttestor(block, review, watchPods(kube, kube.makeApiClient(CoreV1Api), warn), limit);
 }
 
-export type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations'>;
+export type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations' | 'sidecarImages'>;
 
 /** Shape: Attestor of core/ports.ts. */
 export function createAttestor(
@@ -134,13 +149,13 @@ export function assertLive(pod: V1Pod | undefined, reviewed: ReviewedPod): V1Pod
 }
 
 export function describePod(
-  { labels, annotations }: PodSettings,
+  { labels, annotations, sidecarImages }: PodSettings,
   reviewed: ReviewedPod,
   pod: V1Pod,
   namespaceUid: string | undefined,
   { claimed, wanted }: Pick<BearerPeer, 'claimed'> & { readonly wanted: ReadonlySet<SelectorKind> },
 ): Workload {
-  const images = imagesOf(pod);
+  const images = imagesOf(pod, sidecarImages);
   const container = containerOf(pod, claimed);
   const values: readonly (readonly [SelectorKind, string | undefined])[] = [
     ['k8s:ns', reviewed.namespace],

@@ -27,7 +27,7 @@ keys:
   rotateEvery: {{ .Values.keys.rotateEvery }}
   publishAtLeast: {{ .Values.keys.publishAtLeast }}
 attestors:
-  kubernetes: {{ merge (dict "audience" .Values.audience) .Values.attestor | toJson }}
+  kubernetes: {{ merge (dict "audience" .Values.audience "sidecarImages" (append .Values.attestor.sidecarImages (include "mintmark.sidecarImage" .) | uniq)) .Values.attestor | toJson }}
 doors:
   authority: {}
   {{- if .Values.webhook.enabled }}
@@ -45,8 +45,7 @@ or whoever's made the certificate.
 */}}
 {{- define "mintmark.webhookDoor" -}}
 {{- $url := printf "https://%s.%s.svc:%d" (include "mintmark.fullname" .) .Release.Namespace (int .Values.private.port) -}}
-{{- $image := default (include "mintmark.image" .) .Values.sidecar.image -}}
-{{- $door := dict "url" $url "audience" .Values.audience "image" $image "maxInFlight" (int .Values.webhook.maxInFlight) -}}
+{{- $door := dict "url" $url "audience" .Values.audience "image" (include "mintmark.sidecarImage" .) "maxInFlight" (int .Values.webhook.maxInFlight) -}}
 {{- if include "mintmark.privateTlsSecret" . -}}
 {{- $_ := set $door "caFile" "/etc/mintmark-tls/ca.crt" -}}
 {{- end -}}

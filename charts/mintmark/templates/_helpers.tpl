@@ -38,6 +38,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- define "mintmark.sidecarImage" -}}
+{{ default (include "mintmark.image" .) .Values.sidecar.image }}
+{{- end -}}
+
 {{- define "mintmark.serviceAccount" -}}
 {{ default (include "mintmark.fullname" .) .Values.serviceAccount.name }}
 {{- end -}}
