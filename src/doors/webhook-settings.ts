@@ -26,8 +26,8 @@ function quantities(description: string, fallback: { readonly cpu?: string; read
 
 const resources = v.pipe(
   v.strictObject({
-    requests: quantities('What is set aside for it.', { cpu: '10m', memory: '32Mi' }),
-    limits: quantities('What it may use.', { memory: '64Mi' }),
+    requests: quantities('What is set aside for it.', { cpu: '10m', memory: '48Mi' }),
+    limits: quantities('What it may use.', { memory: '96Mi' }),
   }),
   v.description("The sidecar's resources."),
 );

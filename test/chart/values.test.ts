@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import * as v from 'valibot';
 import { parse } from 'yaml';
+import { settings } from '../../src/doors/webhook-settings.ts';
 import { isValid } from '../config/json-schema.ts';
 import { isMissing } from '../stores/requires.ts';
 import { CHART, hasHelm, helm, NO_HELM, ROOT, run, scenarios, valuesOf } from './helm.ts';
@@ -26,6 +28,12 @@ test('the schema knows every value that values.yaml has, and takes each scenario
     Object.keys(defaults).sort(),
   );
   assert.ok(scenarios.length >= 9);
+});
+
+test('the chart gives a sidecar what the program gives it', async () => {
+  const { sidecar } = parse(await readFile(join(CHART, 'values.yaml'), 'utf8'), { version: '1.1' });
+  const { resources, reuseFloor, singleUse } = v.parse(settings, { image: 'x', url: 'https://x' });
+  assert.deepEqual(sidecar, { image: '', resources, reuseFloor, singleUse });
 });
 
 /** What is set, and what helm must say of it. */

@@ -253,7 +253,7 @@ suite("the webhook's configuration", () => {
       maxInFlight: 64,
       audience: 'mintmark',
       statusListen: '0.0.0.0:9464',
-      resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '64Mi' } },
+      resources: { requests: { cpu: '10m', memory: '48Mi' }, limits: { memory: '96Mi' } },
       reuseFloor: '1m',
       singleUse: [],
     });
@@ -276,7 +276,7 @@ suite("the webhook's configuration", () => {
     };
     assert.deepEqual(v.parse(config, all), all);
     assert.deepEqual(v.parse(config, { ...least, resources: { limits: {} } }).resources, {
-      requests: { cpu: '10m', memory: '32Mi' },
+      requests: { cpu: '10m', memory: '48Mi' },
       limits: {},
     });
   });
