@@ -1,5 +1,8 @@
 /** The plug-ins' schemas, loaded from the rooms' tables: those that are configured, or all of them. */
+
+import process from 'node:process';
 import * as v from 'valibot';
+import { nodeProblem } from './node.ts';
 import type { PluginSchemas, PluginTable } from './plugins.ts';
 import { formatPath, type Path, type Problem } from './problems.ts';
 import { DEFAULT_ATTESTORS, DEFAULT_DOORS, type Rooms } from './schema.ts';
@@ -21,8 +24,14 @@ async function load(tables: PluginTables, isNamed: (at: Path) => boolean): Promi
     for (const [name, open] of Object.entries(table)) {
       const at = [...above, name];
       schemas[name] = v.unknown();
+      if (!isNamed(at)) continue;
+      const tooOld = nodeProblem(at, process.version);
+      if (tooOld !== undefined) {
+        problems.push({ path: formatPath(at), message: tooOld });
+        continue;
+      }
       try {
-        if (isNamed(at)) schemas[name] = (await open()).config;
+        schemas[name] = (await open()).config;
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
         problems.push({ path: formatPath(at), message: `cannot be loaded: ${reason}` });
