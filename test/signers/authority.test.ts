@@ -23,6 +23,9 @@ const now = () => Math.floor(Date.now() / 1000);
 const CLAIMS = { iss: 'i', sub: 's', aud: 'aud', iat: 1, nbf: 1, exp: 601, jti: 'j' };
 const TOKEN = `e30.${Buffer.from(JSON.stringify(CLAIMS)).toString('base64url')}.c2ln`;
 
+const SHOWN = { rule: 'shown', holds: [], fails: [], allowsAudience: true };
+const HIDDEN = { ...SHOWN, rule: 'hidden' };
+
 type Asked = { readonly peer: Peer; readonly request: TokenRequest };
 
 async function authority(t: TestContext, answer: () => void = () => undefined) {
@@ -37,7 +40,13 @@ async function authority(t: TestContext, answer: () => void = () => undefined) {
     issueTokenFor: () => Promise.reject(new Error('never')),
     explain: async () => ({
       workload: WEB,
-      decision: { allowed: false, code: 'access_denied', reason: 'no', nearest: [], shown: [] },
+      decision: {
+        allowed: false,
+        code: 'access_denied',
+        reason: 'no',
+        nearest: [HIDDEN, SHOWN],
+        shown: [SHOWN],
+      },
     }),
   };
   const recorder = collectingRecorder();
@@ -148,6 +157,7 @@ suite('a sidecar and its authority', () => {
     const { workload, decision } = await signer.explain([], REQUEST);
     assert.deepEqual(workload.selectors, WEB.selectors);
     assert.equal(decision.allowed, false);
+    assert.deepEqual(!decision.allowed && [decision.nearest, decision.shown], [[SHOWN], [SHOWN]]);
   });
 });
 
