@@ -48,6 +48,8 @@ export type BearerPeer = {
    * it: it narrows what the bearer may have, and never widens it.
    */
   readonly claimed: readonly Selector[];
+  /** Where the connection comes from: no proof of anything, and shared behind NAT. */
+  readonly address?: string | undefined;
 };
 
 /**

@@ -6,8 +6,12 @@ import { parseJsonObject } from '../core/json.ts';
 export const BODY_MAX_BYTES = 64 * 1024;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 
-/** The body's bytes. Throws `request_too_large`, and `invalid_request` where the caller hangs up. */
-export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): Promise<Buffer> {
+/** The body's bytes. Throws `request_too_large`, the signal's reason, and `invalid_request` where the caller hangs up. */
+export function readBody(
+  request: IncomingMessage,
+  maxBytes = BODY_MAX_BYTES,
+  signal?: AbortSignal,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -18,6 +22,7 @@ export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): P
     };
     if (Number(request.headers['content-length'] ?? 0) > maxBytes)
       return refuse(new IssuerError('request_too_large', `Content-Length is over ${maxBytes}`));
+    signal?.addEventListener('abort', () => refuse(signal.reason), { once: true });
     request.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size > maxBytes) refuse(new IssuerError('request_too_large', `the body is over ${maxBytes} bytes`));

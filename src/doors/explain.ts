@@ -64,7 +64,7 @@ function door(surface: Door['surface'], handle: Route['handle']): Door {
     responses: {
       200: jsonAnswer('The decision'),
       ...bodyErrors,
-      403: errorAnswer('The kernel could not say who is calling'),
+      403: errorAnswer('It could not be proven who is calling'),
       404: errorAnswer('There is no such process'),
     },
   };

@@ -84,6 +84,15 @@ suite('POST /v1/inject', () => {
     assert.equal((await again).status, 200);
   });
 
+  test('bodies that never come keep no pod from being injected', async (t) => {
+    const { review, served } = await door(t, { block: { maxInFlight: 4 } });
+    const slow = 'POST /v1/inject HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nx';
+    const answers = Array.from({ length: 8 }, () => served.sendRaw(slow));
+    await Promise.race(answers); // so that they have been begun
+    assert.equal((await review()).allowed, true);
+    for (const answer of await Promise.all(answers)) assert.match(answer, /^HTTP\/1\.1 (?:503|408) /);
+  });
+
   test('answers with the patch that injects the pod', async (t) => {
     const { review } = await door(t);
     const { allowed, patchType, patch, status } = await review();
@@ -244,7 +253,7 @@ suite("the webhook's configuration", () => {
       maxInFlight: 64,
       audience: 'mintmark',
       statusListen: '0.0.0.0:9464',
-      resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '64Mi' } },
+      resources: { requests: { cpu: '10m', memory: '48Mi' }, limits: { memory: '96Mi' } },
       reuseFloor: '1m',
       singleUse: [],
     });
@@ -267,7 +276,7 @@ suite("the webhook's configuration", () => {
     };
     assert.deepEqual(v.parse(config, all), all);
     assert.deepEqual(v.parse(config, { ...least, resources: { limits: {} } }).resources, {
-      requests: { cpu: '10m', memory: '32Mi' },
+      requests: { cpu: '10m', memory: '48Mi' },
       limits: {},
     });
   });
