@@ -4,6 +4,7 @@ export const doors = {
   authority: () => import('./authority.ts'),
   webhook: () => import('./webhook.ts'),
   oauth: () => import('./oauth.ts'),
+  vultr: () => import('./vultr.ts'),
 } as const;
 
 export type DoorName = keyof typeof doors;

@@ -1,9 +1,10 @@
 /** The register of clients: from the configuration to the metadata of RFC 7591 section 2, and their secrets. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import type { ClientMetadata, Provider } from 'oidc-provider';
+import { type ClientMetadata, Provider } from 'oidc-provider';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import { GRANTS } from './grants/index.ts';
+import type { PreparedRequest } from './parts.ts';
 import { CLIENT_PROPERTIES } from './people/contract.ts';
 import type { ClientConfig, OAuthConfig } from './settings.ts';
 
@@ -16,6 +17,7 @@ const PROVEN = 'mintmark:client:';
 export const OWN_PROPERTIES = [
   ...CLIENT_PROPERTIES,
   'scope_as',
+  'require_pkce',
   'access_token_ttl',
   'refresh_token_ttl',
   'allowed_scopes',
@@ -45,6 +47,7 @@ export async function clientMetadata(client: ClientConfig): Promise<ClientMetada
     scope: client.scopes.join(' ') || undefined,
     dpop_bound_access_tokens: client.dpop,
     require_consent: client.consent,
+    require_pkce: client.pkce,
     scope_as: client.scopeAs,
     allowed_scopes: [...client.scopes],
     access_token_ttl: client.accessTokenTtl,
@@ -75,13 +78,16 @@ async function secretsOf({ secrets = [], secretFile }: ClientConfig): Promise<re
   return [hashSecret((await readFile(secretFile, 'utf8')).trim())];
 }
 
-/** Secrets are compared by their hashes. */
+/** Secrets are compared by their hashes, but where a door has proven the client in a way of its own. */
 export function compareHashes(provider: Provider): void {
   const client = provider.Client.prototype as unknown as {
+    clientId: string;
     clientSecret?: string;
     compareClientSecret(given: string): boolean;
   };
   client.compareClientSecret = function compareClientSecret(given) {
+    const { provenClient } = (Provider.ctx?.req ?? {}) as Partial<PreparedRequest>;
+    if (provenClient !== undefined && provenClient === this.clientId) return true;
     const wanted = Buffer.from(hashSecret(given));
     return (this.clientSecret ?? '').split(' ').some((hash) => {
       const known = Buffer.from(hash);

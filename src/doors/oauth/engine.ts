@@ -23,9 +23,6 @@ export type OpenEngine = {
   close(): Promise<void>;
 };
 
-const SWEEP_MS = 60_000;
-const SWEEP_MAX = 5_000;
-
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
@@ -41,17 +38,13 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
       records: parts.records,
       realm,
       issuer: realm,
+      usersOf: parts.usersOf,
       config: parts.config.people,
       clock: parts.clock,
       onLogin: parts.audit.login,
     }),
   };
-  await assertClients(engine);
-  const sweeping = setInterval(() => {
-    parts.records
-      .sweep(parts.clock.now(), SWEEP_MAX)
-      .catch((error) => parts.warn(`the sweep of records: ${error.message}`));
-  }, SWEEP_MS).unref();
+  if (parts.isTrusted !== true) await assertClients(engine);
   return {
     engine,
     async handle(request, response, peer) {
@@ -65,7 +58,6 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     },
     call: (given) => call(current(engine).provider, given),
     async close() {
-      clearInterval(sweeping);
       await engine.people.close();
     },
   };

@@ -93,7 +93,7 @@ function settings(engine: Engine): Configuration {
         validateParameters(ctx, client, engine),
     } as never,
     responseTypes: ['code'],
-    pkce: { required: () => true },
+    pkce: { required: (_ctx, client) => client.require_pkce !== false },
     rotateRefreshToken: true,
     issueRefreshToken: (_ctx, client, source) =>
       client.grantTypeAllowed('refresh_token') && source.scopes.has('offline_access'),

@@ -108,6 +108,8 @@ export type PeopleParts = {
   readonly provider: () => Provider;
   readonly records: RecordStore;
   readonly realm: string;
+  /** The realm that the local users, and what is counted of them, are in; `realm` where absent. */
+  readonly usersOf?: string | undefined;
   /** Its path, if any, is before every path here. */
   readonly issuer: string;
   readonly config: PeopleConfig;
