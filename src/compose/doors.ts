@@ -119,7 +119,7 @@ type DoorContext = {
   readonly inject: (pod: unknown, ca: string | undefined) => readonly unknown[];
 };
 
-type OpenDoor = (block: unknown, context: DoorContext) => Door | Promise<readonly Door[]>;
+type OpenDoor = (block: unknown, context: DoorContext) => Door | Promise<Door | readonly Door[]>;
 
 export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<readonly Door[]> {
   const { issuer, kubernetes, log, caCertificate } = parts;
@@ -132,11 +132,20 @@ export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<read
     inject: await injector(parts),
     ...parts.more,
   };
-  const opened = Object.entries(parts.doors).map(async ([name, block]) => {
-    const { open } = await doors[name as DoorName]();
-    return (open as OpenDoor)(block, context);
-  });
-  return (await Promise.all(opened)).flat();
+  const opened: Door[] = [];
+  try {
+    for (const name of Object.keys(doors) as DoorName[]) {
+      const { [name]: block } = parts.doors;
+      if (block === undefined) continue;
+      const { open } = await doors[name]();
+      const offered = Object.assign({}, ...opened.map(({ offers }) => offers));
+      opened.push(...[await (open as OpenDoor)(block, { ...context, ...offered })].flat());
+    }
+  } catch (error) {
+    await Promise.all(opened.map((door) => door.close?.()));
+    throw error;
+  }
+  return opened;
 }
 
 async function builtInDoors(parts: DoorsParts): Promise<readonly Door[]> {

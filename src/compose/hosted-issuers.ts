@@ -93,7 +93,9 @@ class Issuers implements IssuerHost {
   }
 
   token(spec: HostedSpec, given: Parameters<IssuerHost['token']>[1]) {
-    return this.#use(spec, async (hosted) => (await hosted.engine()).call({ path: '/token', ...given }));
+    return this.#use(spec, async (hosted) =>
+      (await hosted.engine()).server.call({ path: '/token', ...given }),
+    );
   }
 
   async holderOf(...[{ identifier: realm }, model, value]: Parameters<IssuerHost['holderOf']>) {

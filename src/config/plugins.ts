@@ -7,7 +7,11 @@ import { absolutePath, duration, singleLine, withDefault } from './scalars.ts';
 export type PluginSchemas = Readonly<Record<string, v.GenericSchema>>;
 
 /** A plug-in of a room's table, as far as the configuration needs it. */
-export type Plugin = { readonly config: v.GenericSchema };
+export type Plugin = {
+  readonly config: v.GenericSchema;
+  /** Others of its room that it cannot do without. */
+  readonly needs?: readonly string[];
+};
 
 /** A room's table: what is not configured is never loaded. */
 export type PluginTable = Readonly<Record<string, () => Promise<Plugin>>>;

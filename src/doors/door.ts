@@ -34,6 +34,8 @@ export type Door = {
   shapeError?(context: Context, error: IssuerError): void;
   /** Names in `security` of its operations, in OpenAPI's words. */
   readonly securitySchemes?: Readonly<Record<string, unknown>>;
+  /** What doors that stand behind it in the table find in their context. */
+  readonly offers?: Readonly<Record<string, unknown>>;
   /** Ends what it does beside answering. */
   close?(): Promise<void>;
 };

@@ -147,9 +147,12 @@ export function scopedOf(
 ) {
   const sent = (ctx.oidc.body ?? {}) as Readonly<Record<string, string | string[] | undefined>>;
   // What a client asks for itself is read as it was sent: the provider drops scopes that it does not know.
+  const { narrowTo } = ctx.req as PreparedRequest;
   const names = String((isPerson ? token.scope : sent.scope) ?? '')
     .split(' ')
-    .filter((name) => name !== '');
+    .filter((name) => name !== '' && (narrowTo?.includes(name) ?? true));
+  if (narrowTo !== undefined && names.length === 0)
+    throw new errors.InvalidScope('none of these scopes was granted', narrowTo.join(' '));
   const asked = isPerson || names.length > 0 ? names : undefined;
   const { resource, audience } = sent;
   const wanted = audienceOf({ oidc: { params: { resource, audience } } } as never);

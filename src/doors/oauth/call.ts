@@ -17,6 +17,8 @@ export type Call = {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** A client that the door has proven in a way of its own. */
   readonly provenClient?: string | undefined;
+  /** The scopes that a person's token is kept to, of those that were granted. */
+  readonly narrowTo?: readonly string[] | undefined;
 };
 
 export type Called = {
@@ -28,7 +30,7 @@ export type Called = {
 type Composed = { compose(middleware: unknown): (context: Context) => Promise<void> };
 
 export async function call(provider: Provider, given: Call): Promise<Called> {
-  const { path, form, request, headers = {}, provenClient } = given;
+  const { path, form, request, headers = {}, provenClient, narrowTo } = given;
   const bytes = Buffer.from(form.toString());
   const { host } = new URL(provider.issuer);
   const asked = Object.assign(Readable.from([bytes], { objectMode: false }), {
@@ -45,6 +47,7 @@ export async function call(provider: Provider, given: Call): Promise<Called> {
       'content-length': String(bytes.length),
     },
     ...(provenClient === undefined ? {} : { provenClient }),
+    ...(narrowTo === undefined ? {} : { narrowTo }),
   }) as unknown as PreparedRequest;
   const context = provider.createContext(asked, new ServerResponse(asked)) as unknown as Context;
   context.res.statusCode = 404;

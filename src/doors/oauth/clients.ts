@@ -1,14 +1,13 @@
 /** The register of clients: from the configuration to the metadata of RFC 7591 section 2, and their secrets. */
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { type ClientMetadata, Provider } from 'oidc-provider';
+import { hashSecret, matchesHash } from '../../core/client-secrets.ts';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import { GRANTS } from './grants/index.ts';
 import type { PreparedRequest } from './parts.ts';
 import { CLIENT_PROPERTIES } from './people/contract.ts';
 import type { ClientConfig, OAuthConfig } from './settings.ts';
 
-const PREFIX = 'sha256:';
 /** RFC 8252 section 7: programs on a device are sent to loopback, or to a scheme of their own. */
 const WEB = /^https:/;
 const PROVEN = 'mintmark:client:';
@@ -22,11 +21,6 @@ export const OWN_PROPERTIES = [
   'refresh_token_ttl',
   'allowed_scopes',
 ];
-
-/** As it is stored: secrets are random and long, so a plain hash keeps them. */
-export function hashSecret(secret: string): string {
-  return `${PREFIX}${createHash('sha256').update(secret).digest('base64url')}`;
-}
 
 /** What `certificateSubjectMatches` compares: a client that was proven elsewhere (attested, federated). */
 export function provenName(clientId: string): string {
@@ -75,7 +69,7 @@ async function authentication(client: ClientConfig): Promise<Partial<ClientMetad
 
 async function secretsOf({ secrets = [], secretFile }: ClientConfig): Promise<readonly string[]> {
   if (secretFile === undefined) return secrets;
-  return [hashSecret((await readFile(secretFile, 'utf8')).trim())];
+  return [hashSecret((await readFile(secretFile, 'utf8')).replace(/\r?\n$/, ''))];
 }
 
 /** Secrets are compared by their hashes, but where a door has proven the client in a way of its own. */
@@ -88,11 +82,7 @@ export function compareHashes(provider: Provider): void {
   client.compareClientSecret = function compareClientSecret(given) {
     const { provenClient } = (Provider.ctx?.req ?? {}) as Partial<PreparedRequest>;
     if (provenClient !== undefined && provenClient === this.clientId) return true;
-    const wanted = Buffer.from(hashSecret(given));
-    return (this.clientSecret ?? '').split(' ').some((hash) => {
-      const known = Buffer.from(hash);
-      return known.length === wanted.length && timingSafeEqual(known, wanted);
-    });
+    return (this.clientSecret ?? '').split(' ').some((hash) => matchesHash(given, hash));
   };
 }
 

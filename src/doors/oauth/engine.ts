@@ -5,11 +5,14 @@ import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-
 import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
+import type { Guests, OAuthServer } from '../oauth-server.ts';
 import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
-import { type Call, type Called, call } from './call.ts';
+import { call } from './call.ts';
 import { clientMetadata } from './clients.ts';
+import { gather } from './guests.ts';
 import type { Engine, EngineParts } from './parts.ts';
+import { networkOf } from './people/attempts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
 import { prepare } from './request.ts';
@@ -19,13 +22,14 @@ export type OpenEngine = {
   /** Answers; `peer` is who asks, on the local socket. Throws IssuerError for what is refused before the provider. */
   handle(request: IncomingMessage, response: ServerResponse, peer?: Peer): Promise<void>;
   /** For doors that translate another protocol. */
-  call(given: Call): Promise<Called>;
+  readonly server: OAuthServer;
   close(): Promise<void>;
 };
 
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
+  let guests = gather([]);
   const realm = parts.issuer.identifier;
   const engine: Engine = {
     ...parts,
@@ -33,6 +37,7 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     // What one issuer vouches for, no other does.
     secret: createHmac('sha256', parts.secret).update(realm).digest(),
     provider: () => current(engine).provider,
+    guests: () => guests,
     people: openPeople({
       provider: () => current(engine).provider,
       records: parts.records,
@@ -45,22 +50,46 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     }),
   };
   if (parts.isTrusted !== true) await assertClients(engine);
+  const handle: OpenEngine['handle'] = async (request, response, peer) => {
+    const prepared = await prepare(request, engine, peer);
+    if (peer !== undefined && asksForItself(prepared))
+      return answerAttested(prepared, response, engine, peer);
+    const { prefix } = current(engine);
+    const { url = '/' } = prepared;
+    Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
+    await current(engine).callback(prepared, response);
+  };
+  const admit = (more: Guests) => {
+    guests = gather([guests, more]);
+  };
   return {
     engine,
-    async handle(request, response, peer) {
-      const prepared = await prepare(request, engine, peer);
-      if (peer !== undefined && asksForItself(prepared))
-        return answerAttested(prepared, response, engine, peer);
-      const { prefix } = current(engine);
-      const { url = '/' } = prepared;
-      Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
-      await current(engine).callback(prepared, response);
-    },
-    call: (given) => call(current(engine).provider, given),
+    handle,
+    server: serverOf(engine, handle, admit),
     async close() {
       await engine.people.close();
     },
   };
+}
+
+/** What doors that are opened later are offered. */
+function serverOf(engine: Engine, handle: OpenEngine['handle'], admit: OAuthServer['admit']): OAuthServer {
+  return {
+    prefix: prefixOf(engine),
+    path: engine.config.path,
+    clock: engine.clock,
+    records: engine.records,
+    realm: engine.realm,
+    admit,
+    call: (given) => call(engine.provider(), given),
+    show: (request, response, url) => handle(Object.assign(request, { url }), response),
+    networkOf: ({ socket }) => networkOf(socket.remoteAddress ?? ''),
+  };
+}
+
+/** The path of the issuer, which the provider does not see. */
+function prefixOf({ issuer }: Engine): string {
+  return new URL(issuer.identifier).pathname.replace(/\/$/, '');
 }
 
 /** A mistake in a client ends the start, rather than be told to whoever uses it first. */
@@ -86,6 +115,7 @@ function tellRefusal({ audit }: Engine, { oidc }: KoaContextWithOIDC, error: err
 
 type Built = {
   readonly from: KeyRing;
+  readonly guests: Guests;
   readonly provider: Provider;
   /** The path of the issuer, which the provider does not see. */
   readonly prefix: string;
@@ -97,14 +127,15 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
   let built: Built | undefined;
   return (engine) => {
     const ring = engine.ring();
-    if (built?.from === ring) return built;
+    const guests = engine.guests();
+    if (built?.from === ring && built.guests === guests) return built;
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
     provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
     provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
-    const prefix = new URL(engine.issuer.identifier).pathname.replace(/\/$/, '');
-    built = { from: ring, provider, prefix, callback: provider.callback() as Built['callback'] };
+    const prefix = prefixOf(engine);
+    built = { from: ring, guests, provider, prefix, callback: provider.callback() as Built['callback'] };
     return built;
   };
 }

@@ -5,6 +5,7 @@ import type { DecidedIssuer, Issuer } from '../../core/issuer.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Clock, Peer, RingKey, SelectorKind, Workload } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
+import type { Guests } from '../oauth-server.ts';
 import type { LoginEvent, People } from './people/contract.ts';
 import type { OAuthConfig } from './settings.ts';
 
@@ -41,6 +42,8 @@ export type Engine = EngineParts & {
   /** The records' realm. */
   readonly realm: string;
   readonly people: People;
+  /** Clients of other doors. */
+  readonly guests: () => Guests;
   readonly provider: () => Provider;
 };
 
@@ -53,6 +56,8 @@ export type PreparedRequest = IncomingMessage & {
   /** The body, where it is a form. */
   form?: URLSearchParams;
   workload?: Workload;
+  /** The scopes that a person's token is kept to, of those that were granted. */
+  narrowTo?: readonly string[];
 };
 
 export const NO_WORKLOAD: Workload = { selectors: new Set(), facts: {}, unproven: {} };

@@ -17,6 +17,7 @@ import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.
 import { existingGrant } from './consent.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
+import { withGuests } from './guests.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 
@@ -79,8 +80,11 @@ function settings(engine: Engine): Configuration {
   const { config, people, records, realm, clock, secret } = engine;
   const adapterParts = { records, realm, now: () => clock.now(), secret };
   return {
-    adapter: (model) => openAdapter(model, adapterParts),
-    scopes: [...allScopes(config)],
+    adapter: (model) =>
+      model === 'Client'
+        ? withGuests(openAdapter(model, adapterParts), engine.guests())
+        : openAdapter(model, adapterParts),
+    scopes: [...new Set([...allScopes(config), ...engine.guests().scopes])],
     claims: people.claims,
     cookies: cookies(engine),
     clientAuthMethods: CLIENT_AUTH_METHODS,

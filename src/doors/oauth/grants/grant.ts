@@ -35,6 +35,19 @@ export function audienceOf(ctx: KoaContextWithOIDC): readonly string[] {
   return [...new Set([...listOf(resource), ...listOf(audience)])];
 }
 
+/**
+ * The scopes of a token that the rules decide on: those that are asked for, of those that the client may
+ * have. Throws `invalid_scope`.
+ */
+export function plainScopes({ oidc }: KoaContextWithOIDC): readonly string[] | undefined {
+  const { scope } = (oidc.body ?? {}) as { readonly scope?: unknown };
+  const asked = typeof scope === 'string' ? scope.split(' ').filter((name) => name !== '') : [];
+  const allowed = (oidc.client?.allowed_scopes as readonly string[] | undefined) ?? [];
+  const refused = asked.find((name) => !allowed.includes(name));
+  if (refused !== undefined) throw new errors.InvalidScope('the client may not have this scope', refused);
+  return asked.length === 0 ? undefined : asked;
+}
+
 /** Throws `invalid_scope` or `invalid_target`. */
 export function scopedFor(
   ctx: Pick<KoaContextWithOIDC, 'oidc'>,

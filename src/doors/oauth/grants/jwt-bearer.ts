@@ -1,7 +1,7 @@
 /** RFC 7523 section 2.1: an assertion of a trusted issuer as the grant, once only. */
 import { errors } from 'oidc-provider';
 import { hash } from '../adapter.ts';
-import { answer, audienceOf, type GrantModule, inOAuthWords } from './grant.ts';
+import { answer, audienceOf, type GrantModule, inOAuthWords, plainScopes, scopeClaim } from './grant.ts';
 
 export const grant: GrantModule = {
   parameters: ['assertion', 'scope', 'resource', 'audience'],
@@ -18,12 +18,16 @@ export const grant: GrantModule = {
       audiences: [identifier, `${identifier}${engine.config.path}/token`],
       client: ctx.oidc.client?.clientId,
     } as const;
-    const claims = { client_id: ctx.oidc.client?.clientId };
+    const scopes = plainScopes(ctx);
+    const claims = {
+      client_id: ctx.oidc.client?.clientId,
+      ...(scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) }),
+    };
     const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', peer, { audience, claims }));
     const now = engine.clock.now();
     const key = { realm: engine.realm, model: 'Assertion', id: hash(assertion) };
     if (!(await engine.records.insert(key, { payload: {}, expiresAt: issued.claims.exp }, now)))
       throw new errors.InvalidGrant('the assertion was used before');
-    answer(ctx, issued);
+    answer(ctx, issued, { scope: scopes?.join(' ') });
   },
 };

@@ -2,7 +2,7 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { AssertionPeer, ClaimSet } from '../../../core/ports.ts';
 import type { Engine } from '../parts.ts';
-import { answer, audienceOf, type GrantModule, inOAuthWords } from './grant.ts';
+import { answer, audienceOf, type GrantModule, inOAuthWords, plainScopes, scopeClaim } from './grant.ts';
 
 const TYPE = 'urn:ietf:params:oauth:token-type:';
 const TAKEN = [`${TYPE}jwt`, `${TYPE}access_token`, `${TYPE}id_token`];
@@ -29,9 +29,11 @@ export const grant: GrantModule = {
     const audience = audienceOf(ctx);
     if (audience.length === 0) throw new errors.InvalidTarget('audience or resource is missing');
     const actor = assertion(ctx, engine, 'actor_token');
-    const claims = await claimsFor(ctx, engine, actor);
+    const scopes = plainScopes(ctx);
+    const scope = scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) };
+    const claims = { ...(await claimsFor(ctx, engine, actor)), ...scope };
     const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', subject, { audience, claims }));
-    answer(ctx, issued, { issued_token_type: requested });
+    answer(ctx, issued, { issued_token_type: requested, scope: scopes?.join(' ') });
   },
 };
 

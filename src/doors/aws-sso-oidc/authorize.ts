@@ -1,0 +1,27 @@
+/** GET /authorize, as the AWS CLI opens it in a browser: the OAuth server's endpoint with `scopes` for `scope`. */
+import type { Context } from 'koa';
+import { OFFLINE, type Parts } from './parts.ts';
+
+export async function authorize(context: Context, parts: Parts): Promise<void> {
+  const { oauth } = parts;
+  const query = await translate(new URLSearchParams(context.querystring), parts);
+  context.respond = false;
+  await oauth.show(context.req, context.res, `${oauth.prefix}${oauth.path}/authorize?${query}`);
+}
+
+/** What is not AWS's own way of asking stays as it is. */
+async function translate(query: URLSearchParams, { register }: Parts): Promise<URLSearchParams> {
+  const asked = query.getAll('scopes');
+  if (asked.length > 0 && !query.has('scope')) query.set('scope', asked.join(' '));
+  query.delete('scopes');
+  const challenge = query.get('code_challenge');
+  // RFC 7636 appendix A has no padding.
+  if (challenge !== null) query.set('code_challenge', challenge.replace(/=+$/, ''));
+  const client = (await register.find(query.get('client_id') ?? ''))?.metadata;
+  if (client === undefined) return query;
+  const scopes = (query.get('scope') ?? '').split(' ').filter((name) => name !== '');
+  const wanted = scopes.length === 0 ? (client.scope ?? '').split(' ') : scopes;
+  const mayRefresh = client.grant_types?.includes('refresh_token') === true;
+  query.set('scope', [...new Set([...wanted, ...(mayRefresh ? [OFFLINE] : [])])].join(' '));
+  return query;
+}
