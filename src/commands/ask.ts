@@ -24,6 +24,18 @@ export const ADMIN_OPTION: Option = {
   help: "The issuer's admin socket (also MINTMARK_ADMIN)",
 };
 
+export const ISSUER_OPTION: Option = {
+  type: 'string',
+  value: 'NAME',
+  help: 'A further issuer: its name below `issuers`, or the id of a provider (the main one)',
+};
+
+/** `/v1/keys` of the main issuer is `/v1/issuers/NAME/keys` of a further one. */
+export function pathFor({ values }: Invocation, path: string): string {
+  const issuer = values.text('issuer');
+  return issuer === undefined ? path : path.replace(/^\/v1\//, `/v1/issuers/${encodeURIComponent(issuer)}/`);
+}
+
 const SYSTEM_SOCKET = '/run/mintmark/api.sock';
 const TIMEOUT_MS = 30_000;
 

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { ADMIN_OPTION, adminSocket, askJson, type Question } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, pathFor, type Question } from './ask.ts';
 import { type Command, CommandError, EXIT, type Invocation, JSON_OPTION } from './command.ts';
 import { formatDuration, formatTime } from './token-text.ts';
 
@@ -33,6 +33,7 @@ import    a PEM or PKCS#12 file becomes the next key`,
     algorithm: { type: 'string', value: 'ALG', help: 'RS256, PS256, ES256, ES384 or EdDSA (rotate: all)' },
     force: { type: 'boolean', help: 'Rotate although verifiers may not know the next key yet' },
     passphrase: { type: 'string', value: 'FILE', help: 'File with the passphrase of the key to import' },
+    issuer: ISSUER_OPTION,
     json: JSON_OPTION,
     admin: ADMIN_OPTION,
   },
@@ -46,7 +47,8 @@ import    a PEM or PKCS#12 file becomes the next key`,
 };
 
 async function act(invocation: Invocation, action: string, argument: string | undefined): Promise<Keys> {
-  const send = (question: Question) => askJson<Keys>(adminSocket(invocation), question);
+  const send = (question: Question) =>
+    askJson<Keys>(adminSocket(invocation), { ...question, path: pathFor(invocation, question.path) });
   if (action === 'list') return send({ path: '/v1/keys' });
   if (action === 'rotate') return rotate(invocation, send);
   if (action !== 'revoke' && action !== 'import')

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { ADMIN_OPTION, adminSocket, askJson, printable } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, pathFor, printable } from './ask.ts';
 import { type Command, CommandError, EXIT, type Invocation, JSON_OPTION } from './command.ts';
 
 type User = {
@@ -37,6 +37,7 @@ remove    the user can no longer sign in, and tokens are no longer renewed`,
     tenant: { type: 'string', value: 'NAME', multiple: true, help: 'add: a tenant of the user (none: any)' },
     sub: { type: 'string', value: 'ID', help: 'add: the sub claim (chosen at random)' },
     off: { type: 'boolean', help: 'totp: take the second factor away' },
+    issuer: ISSUER_OPTION,
     json: JSON_OPTION,
     admin: ADMIN_OPTION,
   },
@@ -127,7 +128,9 @@ async function list(invocation: Invocation): Promise<number> {
   const users: User[] = [];
   for (let after: string | undefined = ''; after !== undefined; ) {
     const query = after === '' ? '' : `?after=${encodeURIComponent(after)}`;
-    const page: UserList = await askJson<UserList>(adminSocket(invocation), { path: `/v1/users${query}` });
+    const page: UserList = await askJson<UserList>(adminSocket(invocation), {
+      path: pathFor(invocation, `/v1/users${query}`),
+    });
     users.push(...page.users);
     after = page.next;
   }
@@ -159,7 +162,10 @@ function print<T>({ io, values }: Invocation, answer: T, format: (answer: T) => 
 }
 
 function post<T>(invocation: Invocation, action: string, fields: object): Promise<T> {
-  return askJson<T>(adminSocket(invocation), { path: `/v1/users/${action}`, fields: { ...fields } });
+  return askJson<T>(adminSocket(invocation), {
+    path: pathFor(invocation, `/v1/users/${action}`),
+    fields: { ...fields },
+  });
 }
 
 function usage(sentence: string): CommandError {

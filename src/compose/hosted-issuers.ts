@@ -3,6 +3,7 @@
  * nobody has asked for a while; one timer looks after the rings of all.
  */
 import type { KeyObject } from 'node:crypto';
+import { IssuerError } from '../core/errors.ts';
 import { open as openAdmin } from '../doors/admin.ts';
 import type { Route } from '../doors/door.ts';
 import { hash } from '../doors/oauth/adapter.ts';
@@ -92,10 +93,14 @@ class Issuers implements IssuerHost {
     return this.#use(spec, async (hosted) => (await hosted.engine()).handle(request, response));
   }
 
+  /** What was signed while the issuer was removed, here or by another replica, is handed to nobody. */
   token(spec: HostedSpec, given: Parameters<IssuerHost['token']>[1]) {
-    return this.#use(spec, async (hosted) =>
-      (await hosted.engine()).server.call({ path: '/token', ...given }),
-    );
+    return this.#use(spec, async (hosted) => {
+      const answer = await (await hosted.engine()).server.call({ path: '/token', ...given });
+      if (await this.#hooks.exists(spec)) return answer;
+      const reason = 'There is no such provider.';
+      throw new IssuerError('not_found', reason, { shown: { reason } });
+    });
   }
 
   async holderOf(...[{ identifier: realm }, model, value]: Parameters<IssuerHost['holderOf']>) {
