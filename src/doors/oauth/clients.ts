@@ -1,10 +1,9 @@
 /** The register of clients: from the configuration to the metadata of RFC 7591 section 2, and their secrets. */
 import { readFile } from 'node:fs/promises';
-import { type ClientMetadata, Provider } from 'oidc-provider';
+import type { ClientMetadata, Provider } from 'oidc-provider';
 import { hashSecret, matchesHash } from '../../core/client-secrets.ts';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import { GRANTS } from './grants/index.ts';
-import type { PreparedRequest } from './parts.ts';
 import { CLIENT_PROPERTIES } from './people/contract.ts';
 import type { ClientConfig, OAuthConfig } from './settings.ts';
 
@@ -73,15 +72,14 @@ async function secretsOf({ secrets = [], secretFile }: ClientConfig): Promise<re
 }
 
 /** Secrets are compared by their hashes, but where a door has proven the client in a way of its own. */
-export function compareHashes(provider: Provider): void {
+export function compareHashes(provider: Provider, isProven: (clientId: string) => boolean): void {
   const client = provider.Client.prototype as unknown as {
     clientId: string;
     clientSecret?: string;
     compareClientSecret(given: string): boolean;
   };
   client.compareClientSecret = function compareClientSecret(given) {
-    const { provenClient } = (Provider.ctx?.req ?? {}) as Partial<PreparedRequest>;
-    if (provenClient !== undefined && provenClient === this.clientId) return true;
+    if (isProven(this.clientId)) return true;
     return (this.clientSecret ?? '').split(' ').some((hash) => matchesHash(given, hash));
   };
 }

@@ -71,7 +71,7 @@ export function buildProvider(
       [...grant.parameters],
       [...(grant.repeatable ?? [])],
     );
-  compareHashes(provider);
+  compareHashes(provider, (id) => (Provider.ctx?.req as PreparedRequest | undefined)?.provenClient === id);
   useCoreTokens(provider, engine);
   return provider;
 }
