@@ -17,7 +17,7 @@ import { keepSpareKeys, type SpareKeys } from './spare-keys.ts';
 export type HostingParts = Omit<HostedParts, 'takeKey' | 'findTrusted'>;
 
 /** So many are kept in memory. */
-const LOADED_MAX = 200;
+const LOADED_MAX = 64;
 const IDLE_SECONDS = 600;
 /** Calls in flight are waited for so long before what is stored is removed. */
 const DRAIN_MS = 5_000;
