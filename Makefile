@@ -44,6 +44,7 @@ bench: build ## Measure the built program; prints a table and writes bench.json
 
 e2e: build ## Containers, Prometheus, foreign verifiers, load and kill tests (needs Docker, Go, Python)
 	$(TEST) --test-concurrency=1 'test/e2e/**/*.test.ts' 'test/clients/**/*.test.ts'
+	MINTMARK_TEST_PROGRAM=dist/main.js $(TEST) 'test/oauth/**/*.test.ts'
 
 cluster: build ## Helm, sidecars, replicas and outages on a real Kubernetes (needs root, Go 1.26, Docker)
 	test/cluster/cluster run $(TEST) --test-concurrency=1 'test/cluster/**/*.test.ts'

@@ -8,15 +8,16 @@ import { attestors } from '../src/attestors/index.ts';
 import { loadEvery } from '../src/config/rooms.ts';
 import { audience } from '../src/config/scalars.ts';
 import { configSchema } from '../src/config/schema.ts';
-import { ISSUER } from '../src/config/units.ts';
+import { durationPattern, ISSUER, ISSUER_MAX_LENGTH } from '../src/config/units.ts';
 import { doors } from '../src/doors/index.ts';
+import { IMAGE } from '../src/doors/webhook-settings.ts';
 import { stores } from '../src/stores/index.ts';
 import { recordStores } from '../src/stores/records.ts';
 
 /** Settings that the templates fill in by what else the chart knows. */
 export const FILLED_IN = {
   attestor: ['audience'],
-  sidecar: ['configuration', 'url', 'audience', 'image', 'ca', 'caFile'],
+  sidecar: ['configuration', 'url', 'audience', 'image', 'ca', 'caFile', 'maxInFlight'],
 };
 
 type Entries = Readonly<Record<string, v.GenericSchema>>;
@@ -42,6 +43,12 @@ const object = v.looseObject({});
 const objects = v.array(object);
 const named = v.looseObject({ name: v.pipe(text, v.minLength(1)) });
 
+/** As in every selector of Kubernetes; null takes a default away. */
+const selector = v.strictObject({
+  matchLabels: v.optional(v.nullable(v.record(text, v.nullable(text)))),
+  matchExpressions: v.optional(objects),
+});
+
 const quantity = v.union([
   v.pipe(v.number(), v.minValue(0)),
   v.pipe(text, v.regex(/^[0-9.]+(?:[eE][0-9]+)?(?:m|[kMGTPE]i?|Ki)?$/)),
@@ -61,6 +68,7 @@ const image = v.strictObject({
 
 const certificate = {
   port,
+  maxConnectionsPerAddress: count(1, 16_384),
   tlsSecret: name,
   certManager: v.strictObject({ enabled: flag, issuerRef: v.union([v.strictObject({}), named]) }),
 };
@@ -117,15 +125,26 @@ function extra(settings: readonly string[]) {
   });
 }
 
+/** The issuer is no development issuer, so that a key is published for a day before it signs. */
+const productionRotation = v.pipe(text, v.regex(durationPattern(86_400, 365 * 86_400)));
+
 /** What the chart says of a setting is what the program takes. */
 function settingsOf(program: ReturnType<typeof configSchema>['entries']) {
-  const { rules, keys, public: listener, log, stopWithin } = program;
-  const { rotateEvery, publishAtLeast } = keys.entries;
+  const { rules, public: listener, log, stopWithin } = program;
   return {
-    issuer: v.pipe(text, v.regex(new RegExp(ISSUER.source.replace('https?', 'https')))),
+    issuer: v.pipe(
+      text,
+      v.regex(new RegExp(ISSUER.source.replace('https?', 'https'))),
+      v.maxLength(ISSUER_MAX_LENGTH),
+    ),
     rules,
     audience: audience('The audience of the tokens of sidecars.', 'mintmark'),
-    keys: v.strictObject({ rotateEvery, publishAtLeast, secretName: name, keepOnUninstall: flag }),
+    keys: v.strictObject({
+      rotateEvery: productionRotation,
+      publishAtLeast: productionRotation,
+      secretName: name,
+      keepOnUninstall: flag,
+    }),
     public: v.strictObject({
       cacheFor: listener.wrapped.entries.cacheFor,
       tlsSecret: name,
@@ -157,8 +176,14 @@ export async function chartValues() {
     fullnameOverride: label,
     existingKek: v.strictObject({ name, key: v.pipe(text, v.regex(/^[A-Za-z0-9._-]+$/)) }),
     attestor: v.strictObject(attestor),
-    sidecar: v.strictObject({ image: text, ...sidecar }),
-    webhook: v.strictObject({ enabled: flag, timeoutSeconds: count(1, 30) }),
+    sidecar: v.strictObject({ image: orEmpty(IMAGE.source.slice(1, -1)), ...sidecar }),
+    webhook: v.strictObject({
+      enabled: flag,
+      namespaceSelector: selector,
+      objectSelector: selector,
+      timeoutSeconds: count(1, 30),
+      maxInFlight: count(1, 4096),
+    }),
     private: v.strictObject(certificate),
     listenAddress: v.picklist(['0.0.0.0', '[::]']),
     ingress,
@@ -178,7 +203,13 @@ export async function chartValues() {
       tokens: program.tokens,
       resources,
     }),
-    tests: v.strictObject({ enabled: flag, namespace: label }),
+    tests: v.strictObject({ enabled: flag }),
     extra: extra(Object.keys(program)),
   });
+}
+
+/** Selectors of the kinds that some attestor proves; the schema of the rules knows their form only. */
+export async function selectorPattern(): Promise<string> {
+  const modules = await Promise.all(Object.values(attestors).map((load) => load()));
+  return `^(?:${modules.flatMap(({ kinds }) => [...kinds]).join('|')}):[^:]`;
 }

@@ -11,8 +11,8 @@ export async function run(argv: readonly string[]): Promise<number> {
   const [name = '--help', ...rest] = argv;
   const io = createIo();
   try {
-    if (name === '--version' || name === '-v') return await runCommand('version', [], io);
-    if (name === '--help' || name === '-h' || name === 'help') return await help(rest[0], io);
+    if (name === '--version' || name === '-v') return await runCommand('version', rest, io);
+    if (name === '--help' || name === '-h' || name === 'help') return await help(rest, io);
     if (!isCommand(name))
       throw new CommandError(
         `mintmark has no command "${name}"${didYouMean(name)}: see mintmark --help`,
@@ -20,6 +20,8 @@ export async function run(argv: readonly string[]): Promise<number> {
       );
     return await runCommand(name, rest, io);
   } catch (error) {
+    // Whoever read the output, such as `head`, has enough of it.
+    if ((error as NodeJS.ErrnoException).code === 'EPIPE') return EXIT.failed;
     io.writeError(`mintmark: ${describe(error)}\n`);
     return error instanceof CommandError ? error.exitCode : EXIT.failed;
   }
@@ -35,13 +37,20 @@ async function runCommand(name: CommandName, argv: readonly string[], io: Io): P
       ...(short === undefined ? {} : { short }),
     };
   const parsed = parse(name, argv, options);
-  if (parsed.values.help === true) return help(name, io);
-  if (parsed.positionals.length > 0 && command.words === undefined)
-    throw new CommandError(
-      `mintmark ${name} takes no "${parsed.positionals[0]}": see mintmark ${name} --help`,
-      EXIT.usage,
-    );
+  if (parsed.values.help === true) return help([name], io);
+  const empty = Object.entries(parsed.values).find(([, value]) => [value].flat().includes(''))?.[0];
+  if (empty !== undefined)
+    throw new CommandError(`--${empty} is empty: see mintmark ${name} --help`, EXIT.usage);
+  const surplus = surplusWord(command, parsed.positionals);
+  if (surplus !== undefined)
+    throw new CommandError(`mintmark ${name} takes no "${surplus}": see mintmark ${name} --help`, EXIT.usage);
   return command.run({ io, values: new Values(parsed.values), words: parsed.positionals });
+}
+
+/** A first word that is not known is the command's to refuse. */
+function surplusWord({ words }: Command, [first, ...more]: readonly string[]): string | undefined {
+  if (words === undefined || first === undefined) return first;
+  return Object.hasOwn(words, first) ? more[words[first] ?? 0] : undefined;
 }
 
 function parse(name: string, argv: readonly string[], options: ParseArgsOptionsConfig) {
@@ -62,7 +71,9 @@ function keyIdsLast(argv: readonly string[]): string[] {
   return [...argv.filter((word) => !isKeyId(word)), '--', ...argv.filter(isKeyId)];
 }
 
-async function help(name: string | undefined, io: Io): Promise<number> {
+async function help([name, surplus]: readonly string[], io: Io): Promise<number> {
+  if (surplus !== undefined)
+    throw new CommandError(`mintmark help takes no "${surplus}": see mintmark --help`, EXIT.usage);
   if (name === undefined || !isCommand(name)) {
     const lines = Object.entries(commands).map(
       async ([command, load]) => `  ${command.padEnd(11)} ${((await load()).command as Command).summary}`,
@@ -108,6 +119,7 @@ function createIo(): Io {
     env: process.env,
     uid: process.getuid?.() ?? 0,
     gid: process.getgid?.() ?? 0,
+    gids: process.getgroups?.() ?? [],
     pid: process.pid,
     version: packageJson.version,
     nodeVersion: process.version,

@@ -21,6 +21,7 @@ import type { Attestor, Clock } from './core/ports.ts';
 import type { RecordStore } from './core/records.ts';
 import type { Surface } from './doors/door.ts';
 import { open as openTokenFiles, type TokenFiles } from './doors/token-files.ts';
+import { atMost } from './net/at-most.ts';
 import { effectiveUid } from './net/kernel.ts';
 import type { Log } from './observe/log.ts';
 import { signers } from './signers/index.ts';
@@ -30,6 +31,8 @@ export type ServerParts = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The process's own group id. */
   readonly gid: number;
+  /** All its group ids, the supplementary ones too. */
+  readonly gids: readonly number[];
   readonly version: string;
   readonly nodeVersion: string;
   /** Writes a line of the log, all of it; throws where it cannot. */
@@ -41,7 +44,7 @@ export type Server = {
   readonly addresses: Readonly<Partial<Record<Surface, string>>>;
   /** Takes the rules, token files and certificates of a new configuration; throws and keeps the old one. */
   reload(load: () => Promise<LoadedConfig | LoadedSidecar>): Promise<void>;
-  /** Lets calls in flight end. */
+  /** Lets calls in flight end, and a reload that is under way, each for as long as `stopWithin` says. */
   close(): Promise<void>;
 };
 
@@ -63,6 +66,8 @@ type Parts = ServerParts & {
   readonly kubernetes: ReturnType<typeof kubernetesConfig>;
   readonly issuer: ReturnType<typeof createIssuer>;
   readonly effect: Effect;
+  /** Throws once it stops: what would be opened now nobody would close. */
+  readonly assertOpen: () => void;
 };
 
 type Closers = (() => Promise<void> | void)[];
@@ -72,7 +77,11 @@ const clock: Clock = {
   elapsed: () => performance.now() / 1000,
 };
 
-const NO_TOKEN_FILES: TokenFiles = { missing: () => [], close: () => undefined };
+const NO_TOKEN_FILES: TokenFiles = {
+  missing: () => [],
+  keysChanged: () => undefined,
+  close: async () => undefined,
+};
 
 /** Stand-alone and authority, or a sidecar. Throws ConfigError, IssuerError or the system's error, with everything closed again. */
 export async function openServer({ loaded, ...given }: Start): Promise<Server> {
@@ -85,20 +94,34 @@ export type Start = Omit<ServerParts, 'loaded'> & { readonly loaded: LoadedConfi
 
 async function openIssuer(given: ServerParts): Promise<Server> {
   const closers: Closers = [];
+  let isClosing = false;
+  let reloading: Promise<unknown> = Promise.resolve();
+  let effect: Effect | undefined;
   const close = async () => {
+    isClosing = true;
+    await atMost((effect ?? given).loaded.config.stopWithinSeconds, reloading);
     for (const step of closers.splice(0).reverse()) await step();
   };
+  const assertOpen = () => {
+    if (isClosing) throw new IssuerError('conflict', 'it is stopping');
+  };
   try {
-    const parts = await openCore(given, closers);
-    await replaceTokenFiles(parts);
+    const parts = { ...(await openCore(given, closers)), assertOpen };
+    effect = parts.effect;
     closers.push(() => parts.effect.tokenFiles.close());
+    await replaceTokenFiles(parts);
+    await writeAwsEnvironment(parts.effect.loaded, parts.env);
     const listeners = await openSurfaces(parts, closers);
     closers.push(() => listeners.close(parts.effect.loaded.config.stopWithinSeconds * 1000));
     const { log } = parts.observers;
     return {
       log,
       addresses: listeners.addresses,
-      reload: (load) => reload(parts, listeners, load as () => Promise<LoadedConfig>),
+      reload(load) {
+        const result = reload(parts, listeners, load as () => Promise<LoadedConfig>);
+        reloading = Promise.allSettled([reloading, result]);
+        return result;
+      },
       close,
     };
   } catch (error) {
@@ -108,7 +131,7 @@ async function openIssuer(given: ServerParts): Promise<Server> {
 }
 
 /** Everything between a request and its token. */
-async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
+async function openCore(given: ServerParts, closers: Closers): Promise<Omit<Parts, 'assertOpen'>> {
   const loaded = withAwsToken(given.loaded, given.env);
   const { config } = loaded;
   const observers = openObservers({ ...given, config, clock });
@@ -128,9 +151,13 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Parts> {
     demands: await doorDemands(config),
     credentialsDirectory: given.env.CREDENTIALS_DIRECTORY,
     kubernetes,
+    gids: given.gids,
     warn,
     onFault: observers.storeFault,
-    onRing: observers.ringChanged,
+    onRing(ring) {
+      observers.ringChanged(ring);
+      effect.tokenFiles.keysChanged();
+    },
   });
   closers.push(() => keys.close());
   observers.watchKeys(keys);
@@ -171,6 +198,7 @@ async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> 
     store: keys.store,
     frame: doors.frame,
     onPeer: (peer) => attestor.meet?.(peer, effect.policy.wanted),
+    onRefused: observers.connectionRefused,
     warn: observers.warn,
   });
   return listeners;
@@ -207,6 +235,7 @@ const FIXED = [
 async function reload(parts: Parts, listeners: Listeners, load: () => Promise<LoadedConfig>): Promise<void> {
   let isTaken = false;
   try {
+    parts.assertOpen();
     await takeUp(parts, listeners, await load());
     isTaken = true;
   } finally {
@@ -226,32 +255,40 @@ async function takeUp(parts: Parts, listeners: Listeners, given: LoadedConfig): 
   if (changed.length > 0)
     throw new IssuerError('conflict', `only a restart can change ${changed.join(', ')}`);
   const policy = await policyOf(loaded, attestor, parts.names);
+  parts.assertOpen();
   // The ring takes up a longer life or a new algorithm before a token may need it.
   effect.coming = policy;
   try {
     await keys.live.change((ring) => ring);
     await listeners.reloadTls();
+    parts.assertOpen();
   } catch (error) {
     effect.coming = effect.policy;
     throw error;
   }
+  // From here on it holds, so that nothing may be thrown any more.
   Object.assign(effect, { loaded, policy });
   await replaceTokenFiles(parts);
+  await writeAwsEnvironment(loaded, parts.env).catch((error: unknown) => {
+    const { detail, message } = error as Error & { readonly detail?: string };
+    parts.observers.warn(`the old aws.env stays: ${detail ?? message}`);
+  });
 }
 
 async function replaceTokenFiles(parts: Parts): Promise<void> {
-  const { effect, issuer, observers, env } = parts;
+  const { effect, issuer, keys, observers } = parts;
   const { files, warnings } = resolveTokenFiles(effect.loaded, () => effect.policy, parts.names, parts.gid);
-  for (const warning of [...ruleWarnings(effect.loaded.config), ...parts.keys.waiting(), ...warnings])
+  for (const warning of [...ruleWarnings(effect.loaded.config), ...keys.waiting(), ...warnings])
     observers.warn(warning);
-  effect.tokenFiles.close();
+  await effect.tokenFiles.close();
   const { now } = clock;
   effect.tokenFiles = await openTokenFiles({
     files,
     issuer,
     now,
     random: Math.random,
+    isPublished: (kid) => keys.live.current.keys.some(({ keyId }) => keyId === kid),
     onRefresh: observers.tokenFile,
   });
-  await writeAwsEnvironment(effect.loaded, env);
+  effect.tokenFiles.keysChanged(); // in the time that it took to open them
 }

@@ -2,7 +2,7 @@
  * File and environment → Config: strict, and every mistake at once, each with its
  * path and line. Only the plug-ins that are configured are loaded.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type * as v from 'valibot';
 import { adminPath, checkSettings, isDevelopment, publishAtLeast } from './config/checks.ts';
@@ -93,7 +93,8 @@ async function more(rest: Salvage, host: string, findMore: FindMore): Promise<re
 
 /** Whether file or environment name an authority: the configuration is then a sidecar's. */
 export async function isSidecar({ file, text, env }: ConfigSource): Promise<boolean> {
-  if (env.MINTMARK_AUTHORITY !== undefined || env.MINTMARK_AUTHORITY_URL !== undefined) return true;
+  // An empty variable says nothing.
+  if (env.MINTMARK_AUTHORITY || env.MINTMARK_AUTHORITY_URL) return true;
   const written = text ?? (file === undefined ? '' : await readText(file));
   return treeOf(readYaml(written).value).authority !== undefined;
 }
@@ -141,10 +142,14 @@ export async function fullSchema(tables: PluginTables): Promise<ReturnType<typeo
 
 const NO_PLUGINS = { attestors: {}, doors: {}, stores: {}, records: {} };
 
+/** It is read more than once, at a start and at each reload: a pipe has its text once, or never. */
 async function readText(file: string): Promise<string> {
   try {
+    if (!(await stat(file)).isFile())
+      throw new ConfigError([{ path: '', message: 'is no regular file' }], file);
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     const { code = 'unknown fault' } = error as { readonly code?: string };
     const message = code.startsWith('ERR_ENCODING') ? 'is not UTF-8 text' : `cannot be read: ${code}`;
     throw new ConfigError([{ path: '', message }], file);

@@ -17,6 +17,8 @@ test('a file that only just suffices gets every default', async () => {
   assert.deepEqual(warnings, []);
   assert.deepEqual(config, {
     issuer: 'https://id.example.com',
+    issuers: {},
+    records: undefined,
     development: false,
     host: 'web-1',
     socket: {

@@ -11,7 +11,7 @@ export function apiFault(error: unknown, { verb, resource, namespace }: ApiCall)
   const where = namespace === undefined ? '' : ` in the namespace ${namespace}`;
   const detail =
     code === 403
-      ? `RBAC: our service account may not ${verb} ${resource}${where}; the chart's role grants it`
+      ? `RBAC: our service account may not ${verb} ${resource}${where}; the chart's role grants it, and an API server that is just starting may not know it yet`
       : `the Kubernetes API failed to ${verb} ${resource}${where}: ${typeof code === 'number' ? code : describe(error)}`;
   return new IssuerError('temporarily_unavailable', detail, {
     cause: error,

@@ -1,8 +1,8 @@
 /**
  * Which image a pod runs. All its containers share its identity, so there is one only
- * where all have the same; the injected sidecar does not count.
+ * where all have the same; the injected sidecar does not count, if it is ours by its image.
  */
-import type { V1Pod } from '@kubernetes/client-node';
+import type { V1Container, V1Pod } from '@kubernetes/client-node';
 
 export type PodImages = {
   readonly image?: string | undefined;
@@ -13,11 +13,18 @@ export type PodImages = {
 const SIDECAR = 'mintmark';
 const DIGEST = /@(sha256:[0-9a-f]{64})$/;
 
-export function imagesOf(pod: V1Pod): PodImages {
+/** `sidecarImages`: those of the sidecars that do not count, of any tag and digest. */
+export function imagesOf(pod: V1Pod, sidecarImages: readonly string[]): PodImages {
   const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
-  const all = [...containers, ...initContainers.filter(isWorkload), ...ephemeralContainers];
+  const repositories = new Set(sidecarImages.map(repositoryOf));
+  const sidecar = initContainers.find((container) => isSidecar(container, repositories));
+  const all = [...containers, ...initContainers.filter((one) => one !== sidecar), ...ephemeralContainers];
+  // The sidecar starts before all others and has the pod's token alone: what it waits for is told by the specification.
+  const isPinned = sidecar !== undefined && startedDigest(pod, sidecar.name) !== undefined;
+  const digest = shared(
+    all.map(({ name, image = '' }) => startedDigest(pod, name) ?? (isPinned ? digestIn(image) : '')),
+  );
   const image = shared(all.map((container) => container.image ?? ''));
-  const digest = shared(all.map((container) => digestOf(pod, container.name, container.image ?? '')));
   return {
     image: image.value,
     digest: digest.value,
@@ -29,28 +36,29 @@ export function imagesOf(pod: V1Pod): PodImages {
 }
 
 /** The injected one is an init container that goes on running; no other of its name is left out. */
-function isWorkload({
-  name,
-  restartPolicy,
-}: {
-  readonly name: string;
-  readonly restartPolicy?: string;
-}): boolean {
-  return name !== SIDECAR || restartPolicy !== 'Always';
+function isSidecar({ name, restartPolicy, image }: V1Container, repositories: ReadonlySet<string>): boolean {
+  return name === SIDECAR && restartPolicy === 'Always' && repositories.has(repositoryOf(image ?? ''));
 }
 
-/** Of what has started; before that of the specification where it is pinned there, since the kubelet runs no other. */
-function digestOf(pod: V1Pod, name: string, image: string): string {
+/** `registry:5000/mintmark:1@sha256:…` → `registry:5000/mintmark`. */
+function repositoryOf(image: string): string {
+  return image.replace(/@.*$/, '').replace(/:[^:/]*$/, '');
+}
+
+/** Undefined where the container has not started, empty where what started has no digest. */
+function startedDigest({ status }: V1Pod, name: string): string | undefined {
   const {
     containerStatuses = [],
     initContainerStatuses = [],
     ephemeralContainerStatuses = [],
-  } = pod.status ?? {};
-  const status = [...containerStatuses, ...initContainerStatuses, ...ephemeralContainerStatuses].find(
-    (one) => one.name === name,
-  );
-  const started = status?.imageID ?? '';
-  return DIGEST.exec(started === '' ? image : `@${started.split('@').at(-1)}`)?.[1] ?? '';
+  } = status ?? {};
+  const all = [...containerStatuses, ...initContainerStatuses, ...ephemeralContainerStatuses];
+  const started = all.find((one) => one.name === name)?.imageID ?? '';
+  return started === '' ? undefined : digestIn(`@${started.split('@').at(-1)}`);
+}
+
+function digestIn(image: string): string {
+  return DIGEST.exec(image)?.[1] ?? '';
 }
 
 function shared(values: readonly string[]): { readonly value: string | undefined; readonly why: string } {

@@ -65,28 +65,37 @@ type Informer<T extends object> = ReturnType<typeof makeInformer> & {
 };
 
 /** Starts it again whenever it ends; the first of a row of faults is told. */
-function follow<T extends V1Pod | V1Namespace>(informer: object, tell: (error: unknown) => void): Watched<T> {
+export function follow<T extends V1Pod | V1Namespace>(
+  informer: object,
+  tell: (error: unknown) => void,
+): Watched<T> {
   const watched = informer as Informer<T>;
   let timer: NodeJS.Timeout | undefined;
   let isTold = false;
   let isStopped = false;
-  /** A watch that broke is not believed before it has listed again. */
-  let isLive = true;
-  watched.on('change', (object) => {
-    isTold = false;
+  let faults = 0;
+  /** A watch that broke is not believed before it goes on from where it was, or has listed again. */
+  let isLive = false;
+  watched.on('change', (object) => slim(object as T));
+  /** Faults are events, and come before it has run through. */
+  const start = async () => {
+    const before = faults;
+    await watched.start();
+    if (faults !== before) return;
     isLive = true;
-    slim(object as T);
-  });
+    isTold = false;
+  };
   const restart = (error: unknown) => {
     if (isStopped) return;
+    faults++;
     isLive = false;
     if (!isTold) tell(error);
     isTold = true;
     clearTimeout(timer);
-    timer = setTimeout(() => watched.start().catch(restart), RESTART_MS);
+    timer = setTimeout(() => start().catch(restart), RESTART_MS);
   };
   watched.on('error', restart);
-  watched.start().catch(restart);
+  start().catch(restart);
   return {
     get: (name, namespace) => (isLive ? (watched.get(name, namespace) as T | undefined) : undefined),
     stop() {

@@ -12,7 +12,7 @@ import { CONTAINER_KIND, containerOf, podWithContainer } from './kubernetes-cont
 import { imagesOf } from './kubernetes-images.ts';
 import { type PodSource, watchPods } from './kubernetes-pods.ts';
 import { createLimiter } from './rate-limit.ts';
-import { createReviewer, type ReviewedPod } from './token-review.ts';
+import { createReviewer, type ReviewedPod, type Reviewer } from './token-review.ts';
 
 const keys = (description: string) =>
   v.optional(
@@ -41,6 +41,21 @@ export const config = v.strictObject({
   ),
   labels: keys('Labels of pods that rules may name; whoever may edit a pod sets them'),
   annotations: keys('Annotations of pods that rules may name'),
+  sidecarImages: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.regex(/^[\w][\w.:/@-]{0,510}$/, 'must name an image'),
+          v.description('An image.'),
+        ),
+      ),
+      v.description(
+        'Images of injected sidecars, whatever their tag: those do not count for k8s:image and k8s:image-digest',
+      ),
+    ),
+    [],
+  ),
   requestsPerSecond: v.optional(
     v.pipe(v.number(), v.minValue(0.1), v.maxValue(10_000), v.description('Of one pod, in the long run')),
     20,
@@ -89,12 +104,12 @@ export async function open(
   return createAttestor(block, review, watchPods(kube, kube.makeApiClient(CoreV1Api), warn), limit);
 }
 
-export type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations'>;
+export type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations' | 'sidecarImages'>;
 
 /** Shape: Attestor of core/ports.ts. */
 export function createAttestor(
   settings: PodSettings,
-  review: (token: string) => Promise<ReviewedPod>,
+  review: Reviewer,
   source: PodSource,
   limit: (podUid: string) => void,
 ): Attestor<BearerPeer> {
@@ -102,8 +117,8 @@ export function createAttestor(
     peers: ['bearer'],
     kinds,
     claimedKinds,
-    async attest({ token, claimed }, wanted) {
-      const reviewed = await review(token);
+    async attest({ token, claimed, address }, wanted) {
+      const reviewed = await review(token, address);
       limit(reviewed.podUid);
       const { namespace, podName, podUid } = reviewed;
       const look = async () => assertLive(await source.pod(namespace, podName, podUid), reviewed);
@@ -134,13 +149,13 @@ export function assertLive(pod: V1Pod | undefined, reviewed: ReviewedPod): V1Pod
 }
 
 export function describePod(
-  { labels, annotations }: PodSettings,
+  { labels, annotations, sidecarImages }: PodSettings,
   reviewed: ReviewedPod,
   pod: V1Pod,
   namespaceUid: string | undefined,
   { claimed, wanted }: Pick<BearerPeer, 'claimed'> & { readonly wanted: ReadonlySet<SelectorKind> },
 ): Workload {
-  const images = imagesOf(pod);
+  const images = imagesOf(pod, sidecarImages);
   const container = containerOf(pod, claimed);
   const values: readonly (readonly [SelectorKind, string | undefined])[] = [
     ['k8s:ns', reviewed.namespace],

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import type { AuthenticationV1Api, V1TokenReviewStatus } from '@kubernetes/client-node';
 import { IssuerError } from '../core/errors.ts';
 import { apiFault } from './kubernetes-faults.ts';
+import { createTurns } from './turns.ts';
 
 /** The pod that a token is bound to, and its service account. */
 export type ReviewedPod = {
@@ -25,7 +26,10 @@ export type ReviewParts = {
 };
 
 const KEPT_MAX = 10_000;
-/** More at once would keep the API server from answering those of honest pods: the others wait, up to a number. */
+/**
+ * More at once would keep the API server from answering those of honest pods: the others wait, up to a number.
+ * Forged tokens look like any other before they are asked about, so addresses take turns.
+ */
 const IN_FLIGHT_MAX = 64;
 const WAITING_MAX = 4096;
 const POD_NAME = 'authentication.kubernetes.io/pod-name';
@@ -34,44 +38,26 @@ const USERNAME = /^system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9.-]{1,253})$/
 
 type Kept = { readonly pod: Promise<ReviewedPod>; readonly askedAt: number };
 
+/** `address`: where the token came from. */
+export type Reviewer = (token: string, address: string | undefined) => Promise<ReviewedPod>;
+
 /** Throws `peer_unproven` where the token proves no pod, `temporarily_unavailable` where the API does not answer. */
-export function createReviewer(parts: ReviewParts): (token: string) => Promise<ReviewedPod> {
+export function createReviewer(parts: ReviewParts): Reviewer {
   const kept = new Map<string, Kept>();
-  const turn = createTurns();
-  return async (token) => {
+  const turn = createTurns({ inFlightMax: IN_FLIGHT_MAX, waitingMax: WAITING_MAX });
+  return async (token, address) => {
     assertPlausible(token, parts.audience);
     const key = createHash('sha256').update(token).digest('base64');
     const known = kept.get(key);
     const now = parts.elapsed();
     if (known !== undefined && now - known.askedAt < parts.keepSeconds) return known.pod;
-    const pod = turn(() => review(parts, token));
+    const pod = turn(address, () => review(parts, token));
     kept.delete(key);
     kept.set(key, { pod, askedAt: now });
     pod.catch(() => kept.get(key)?.pod === pod && kept.delete(key));
     const [oldest] = kept.keys();
     if (kept.size > KEPT_MAX && oldest !== undefined) kept.delete(oldest);
     return pod;
-  };
-}
-
-/** So many at once, the others one after the other. Throws `temporarily_unavailable` where too many wait. */
-function createTurns(): <T>(task: () => Promise<T>) => Promise<T> {
-  const waiting: (() => void)[] = [];
-  let inFlight = 0;
-  return async (task) => {
-    if (waiting.length >= WAITING_MAX)
-      throw new IssuerError('temporarily_unavailable', 'too many tokens wait for their review', {
-        retryAfterSeconds: 1,
-      });
-    if (inFlight >= IN_FLIGHT_MAX) await new Promise<void>((resolve) => waiting.push(resolve));
-    else inFlight++;
-    try {
-      return await task();
-    } finally {
-      const next = waiting.shift();
-      if (next === undefined) inFlight--;
-      else next(); // which takes this place
-    }
   };
 }
 

@@ -28,9 +28,14 @@ const FORMS = [
   },
 ];
 
-/** What to tell the operator of a rule's `match`: one sentence each, for the log when the configuration is read. */
-export function warnings(match: readonly Selector[]): string[] {
-  const found: string[] = [];
+type Attestors = Readonly<Record<string, unknown>>;
+
+/**
+ * What to tell the operator of a rule's `match`: one sentence each, for the log when the
+ * configuration is read. `attestors`: the settings of those that there are.
+ */
+export function warnings(match: readonly Selector[], attestors: Attestors = {}): string[] {
+  const found: string[] = [...unlistedKeys(match, attestors)];
   for (const selector of match) {
     const form = FORMS.find(({ kind }) => selector.startsWith(kind));
     if (form !== undefined && !form.value.test(selector.slice(form.kind.length)))
@@ -46,4 +51,22 @@ export function warnings(match: readonly Selector[]): string[] {
   )
     found.push('an executable alone proves little: name the user or the unit too, for any user may start it');
   return found;
+}
+
+/** Labels and the like are looked at only where the attestor's settings name their keys. */
+const LISTED = [
+  { kind: 'docker:label:', attestor: 'docker', setting: 'labels' },
+  { kind: 'k8s:pod-label:', attestor: 'kubernetes', setting: 'labels' },
+  { kind: 'k8s:pod-annotation:', attestor: 'kubernetes', setting: 'annotations' },
+] as const;
+
+function unlistedKeys(match: readonly Selector[], attestors: Attestors): readonly string[] {
+  return match.flatMap((selector) => {
+    const listed = LISTED.find(({ kind }) => selector.startsWith(kind));
+    const block = listed && (attestors[listed.attestor] as Readonly<Record<string, unknown>> | undefined);
+    if (listed === undefined || block === undefined) return [];
+    const [key = ''] = selector.slice(listed.kind.length).split(':');
+    if ((block[listed.setting] as readonly string[]).includes(key)) return [];
+    return [`${selector} never holds: attestors.${listed.attestor}.${listed.setting} does not name ${key}`];
+  });
 }

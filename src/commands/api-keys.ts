@@ -22,7 +22,7 @@ export const command: Command = {
 add       a key, which is printed once and stored as a hash
 rotate    a new secret, printed once; the old one counts for --overlap more (24h)
 remove    the key counts no more`,
-  words: ['list', 'add', 'rotate', 'remove'],
+  words: { list: 0, add: 1, rotate: 1, remove: 1 },
   options: {
     scope: {
       type: 'string',

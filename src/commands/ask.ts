@@ -27,26 +27,25 @@ export const ADMIN_OPTION: Option = {
 export const ISSUER_OPTION: Option = {
   type: 'string',
   value: 'NAME',
-  help: 'A further issuer: its name below `issuers`, or the id of a provider (the main one)',
+  help: 'One of `issuers`, or the id of a provider, in the place of the main issuer',
 };
-
-/** `/v1/keys` of the main issuer is `/v1/issuers/NAME/keys` of a further one. */
-export function pathFor({ values }: Invocation, path: string): string {
-  const issuer = values.text('issuer');
-  return issuer === undefined ? path : path.replace(/^\/v1\//, `/v1/issuers/${encodeURIComponent(issuer)}/`);
-}
 
 const SYSTEM_SOCKET = '/run/mintmark/api.sock';
 const TIMEOUT_MS = 30_000;
 
+/** An empty variable says nothing. */
+export function variable(env: Io['env'], name: string): string | undefined {
+  return env[name] === '' ? undefined : env[name];
+}
+
 /** Where `mintmark serve` without a configuration listens: below the user's own run-time directory, or in one that nobody else can move away. */
 export function developmentSocket({ env, uid }: Io): string {
-  const { XDG_RUNTIME_DIR: own } = env;
+  const own = variable(env, 'XDG_RUNTIME_DIR');
   return join(own === undefined ? `/tmp/mintmark-${uid}` : join(own, 'mintmark'), 'api.sock');
 }
 
 export function workloadSocket({ io, values }: Invocation): string {
-  const named = values.text('socket') ?? io.env.MINTMARK_SOCKET;
+  const named = values.text('socket') ?? variable(io.env, 'MINTMARK_SOCKET');
   if (named !== undefined) return named;
   return existsSync(SYSTEM_SOCKET) ? SYSTEM_SOCKET : developmentSocket(io);
 }
@@ -54,12 +53,23 @@ export function workloadSocket({ io, values }: Invocation): string {
 export function adminSocket(invocation: Invocation): string {
   const { io, values } = invocation;
   return (
-    values.text('admin') ?? io.env.MINTMARK_ADMIN ?? join(dirname(workloadSocket(invocation)), 'admin.sock')
+    values.text('admin') ??
+    variable(io.env, 'MINTMARK_ADMIN') ??
+    join(dirname(workloadSocket(invocation)), 'admin.sock')
   );
 }
 
+/** The same of one of the further issuers, where `--issuer` names it. */
+export function ofIssuer({ values }: Invocation, question: Question): Question {
+  const name = values.text('issuer');
+  if (name === undefined) return question;
+  return { ...question, path: question.path.replace('/v1/', `/v1/issuers/${encodeURIComponent(name)}/`) };
+}
+
 /** Throws CommandError `unreachable` with what to look at. */
-export function ask(socketPath: string, question: Question): Promise<Answer> {
+export async function ask(socketPath: string, question: Question): Promise<Answer> {
+  // Node would take no path for port 80 of this machine.
+  if (socketPath === '') throw new CommandError('the path of the socket is empty', EXIT.usage);
   const body =
     question.bytes ??
     (question.fields === undefined ? undefined : Buffer.from(JSON.stringify(question.fields)));
@@ -92,15 +102,38 @@ export function printable(text: string): string {
 }
 
 /** The answer's JSON; throws CommandError with the issuer's own words where it refused. */
-export async function askJson<T>(socketPath: string, question: Question): Promise<T> {
-  return parseAnswer(await ask(socketPath, question)) as T;
+export async function askJson<T>(
+  socketPath: string,
+  question: Question,
+  member?: keyof T & string,
+): Promise<T> {
+  const value = parseAnswer(await ask(socketPath, question));
+  if (member !== undefined && value[member] === undefined) throw foreign(`"${member}" is missing`);
+  return value as T;
 }
 
-export function parseAnswer(answer: Answer): unknown {
-  const value = JSON.parse(answer.body.toString('utf8')) as Record<string, unknown>;
-  if (answer.status < 400) return value;
+/** Throws CommandError, also where it is not an issuer that answered. */
+export function parseAnswer({ status, body }: Answer): Readonly<Record<string, unknown>> {
+  const value = parseObject({ status, body });
+  if (status < 400) return value;
   const { error, error_description: sentence, reason } = value;
+  if (typeof error !== 'string') throw foreign(`status ${status}, no "error"`);
   throw new CommandError(`${error}: ${reason ?? sentence}`);
+}
+
+/** Whatever its status. Throws CommandError. */
+export function parseObject({ status, body }: Answer): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(body.toString('utf8'));
+    if (typeof value === 'object' && value !== null) return { ...value };
+  } catch {
+    // Told below.
+  }
+  throw foreign(`status ${status}, no JSON object`);
+}
+
+function foreign(what: string): CommandError {
+  return new CommandError(`what answers is no issuer of this version (${what}): see --socket and --admin`);
 }
 
 function unreachable(socketPath: string, error: Error): CommandError {

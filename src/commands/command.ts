@@ -15,8 +15,8 @@ export type Command = {
   readonly usage: string;
   readonly details?: string;
   readonly options: Readonly<Record<string, Option>>;
-  /** Words that may follow, for completion. */
-  readonly words?: readonly string[];
+  /** Words that may follow, and how many more after each. */
+  readonly words?: Readonly<Record<string, number>>;
   run(invocation: Invocation): Promise<number>;
 };
 
@@ -25,6 +25,8 @@ export type Io = {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly uid: number;
   readonly gid: number;
+  /** All its group ids, the supplementary ones too. */
+  readonly gids: readonly number[];
   readonly pid: number;
   readonly version: string;
   readonly nodeVersion: string;

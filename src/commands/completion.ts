@@ -6,7 +6,7 @@ export const command: Command = {
   usage: 'bash | zsh | fish',
   details:
     'bash: source <(mintmark completion bash)\nzsh:  source <(mintmark completion zsh)\nfish: mintmark completion fish | source',
-  words: ['bash', 'zsh', 'fish'],
+  words: { bash: 0, zsh: 0, fish: 0 },
   options: {},
   async run({ io, words }) {
     const [shell = ''] = words;
@@ -23,8 +23,11 @@ type Candidates = ReadonlyMap<string, readonly string[]>;
 /** Command → the words and options that may follow. */
 async function candidates(): Promise<Candidates> {
   const entries = Object.entries(commands).map(async ([name, load]) => {
-    const { words = [], options } = (await load()).command as Command;
-    return [name, [...words, ...Object.keys(options).map((option) => `--${option}`), '--help']] as const;
+    const { words = {}, options } = (await load()).command as Command;
+    return [
+      name,
+      [...Object.keys(words), ...Object.keys(options).map((option) => `--${option}`), '--help'],
+    ] as const;
   });
   return new Map(await Promise.all(entries));
 }

@@ -1,5 +1,4 @@
 /** The configuration that the options of `serve` and `check` name. */
-import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { attestors } from '../attestors/index.ts';
@@ -8,8 +7,9 @@ import type { FindMore, LoadedConfig, LoadedSidecar } from '../config.ts';
 import { doors } from '../doors/index.ts';
 import { stores } from '../stores/index.ts';
 import { recordStores } from '../stores/records.ts';
-import { developmentSocket } from './ask.ts';
+import { developmentSocket, variable } from './ask.ts';
 import { CommandError, EXIT, type Invocation, type Option } from './command.ts';
+import { makeDirectory } from './make-directory.ts';
 
 const LISTEN = '127.0.0.1:8787';
 const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|\[::1\]):\d+$/;
@@ -33,7 +33,7 @@ export async function loadConfiguration(
   invocation: Invocation,
 ): Promise<(LoadedConfig | LoadedSidecar) & { readonly file: string | undefined }> {
   const { io, values } = invocation;
-  const file = values.text('config') ?? io.env.MINTMARK_CONFIG;
+  const file = values.text('config') ?? variable(io.env, 'MINTMARK_CONFIG');
   const clash = Object.keys(CONFIGURATION_OPTIONS).find(
     (name) => name !== 'config' && values.text(name) !== undefined,
   );
@@ -54,14 +54,14 @@ export async function loadConfiguration(
 async function loadDevelopment({ io, values }: Invocation): Promise<LoadedConfig> {
   const { developmentConfig } = await import('../config.ts');
   const path = (name: string) => values.text(name) && resolve(values.text(name) as string);
-  const socketPath = path('socket') ?? io.env.MINTMARK_SOCKET ?? developmentSocket(io);
+  const socketPath = path('socket') ?? variable(io.env, 'MINTMARK_SOCKET') ?? developmentSocket(io);
   const listen = values.text('listen') ?? LISTEN;
   if (!LOOPBACK.test(listen))
     throw new CommandError(
       `--listen ${listen}: without a file it is 127.0.0.1:PORT or [::1]:PORT`,
       EXIT.usage,
     );
-  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+  await makeDirectory(dirname(socketPath), 0o700);
   return developmentConfig({
     socketPath,
     listen,

@@ -40,10 +40,9 @@ export const command: Command = {
     const aud = values.text('aud');
     if (aud === undefined) throw new CommandError('mintmark explain needs --aud AUDIENCE', EXIT.usage);
     const pid = parsePid(values.text('pid'));
-    const explanation =
-      pid === undefined
-        ? await askJson<Explanation>(workloadSocket(invocation), { path: '/v1/explain', fields: { aud } })
-        : await askJson<Explanation>(adminSocket(invocation), { path: '/v1/explain', fields: { aud, pid } });
+    const socket = pid === undefined ? workloadSocket(invocation) : adminSocket(invocation);
+    const fields = pid === undefined ? { aud } : { aud, pid };
+    const explanation = await askJson<Explanation>(socket, { path: '/v1/explain', fields }, 'caller');
     if (values.flag('json')) io.write(`${JSON.stringify(explanation, null, 2)}\n`);
     else io.write(format(explanation, aud));
     return explanation.allowed ? EXIT.ok : EXIT.failed;
@@ -60,7 +59,10 @@ function parsePid(text: string | undefined): number | undefined {
 function format(explanation: Explanation, aud: string): string {
   const lines = [['caller', describeCaller(explanation)]];
   if (explanation.allowed) {
-    lines.push(['allowed', `${aud}, by rule "${explanation.rule}"`]);
+    lines.push([
+      'allowed',
+      `${aud}${explanation.rule === undefined ? '' : `, by rule "${explanation.rule}"`}`,
+    ]);
     lines.push(['subject', explanation.subject ?? '']);
     lines.push(['life', `${explanation.ttlSeconds} s, ${explanation.algorithm}`]);
   } else {

@@ -1,4 +1,4 @@
-import { ADMIN_OPTION, adminSocket, ask } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, ask, parseObject } from './ask.ts';
 import { type Command, EXIT, JSON_OPTION } from './command.ts';
 
 type Readiness = { readonly status: string; readonly reasons?: readonly string[] };
@@ -10,7 +10,7 @@ export const command: Command = {
   async run(invocation) {
     const { io, values } = invocation;
     const answer = await ask(adminSocket(invocation), { path: '/readyz' });
-    const readiness = JSON.parse(answer.body.toString('utf8')) as Readiness;
+    const readiness = parseObject(answer) as Readiness;
     if (values.flag('json')) io.write(`${JSON.stringify(readiness)}\n`);
     else io.write(`${[readiness.status, ...(readiness.reasons ?? [])].join('\n  ')}\n`);
     return answer.status === 200 ? EXIT.ok : EXIT.failed;

@@ -9,6 +9,7 @@ export const commands = {
   users: () => import('./users.ts'),
   explain: () => import('./explain.ts'),
   ca: () => import('./ca.ts'),
+  secret: () => import('./secret.ts'),
   inject: () => import('./inject.ts'),
   health: () => import('./health.ts'),
   version: () => import('./version.ts'),

@@ -33,6 +33,19 @@ the pod say which clouds it is for. Everything else is printed as it is.`,
     },
     'image-pull-policy': { type: 'string', value: 'WHEN', help: 'Always, IfNotPresent or Never' },
     'status-listen': { type: 'string', value: 'ADDRESS', help: 'Its status pages (0.0.0.0:9464)' },
+    requests: { type: 'string', value: 'QUANTITIES', help: 'Set aside for it (cpu=10m,memory=48Mi)' },
+    limits: { type: 'string', value: 'QUANTITIES', help: 'What it may use (memory=96Mi)' },
+    'reuse-floor': {
+      type: 'string',
+      value: 'DURATION',
+      help: 'Life that a token given again has left (1m), or off',
+    },
+    'single-use': {
+      type: 'string',
+      value: 'AUDIENCE',
+      multiple: true,
+      help: 'An audience whose tokens are never given again',
+    },
     all: { type: 'boolean', help: 'Without a look at the label, but for pods that decline with "false"' },
     json: { ...JSON_OPTION, help: 'Print JSON: the object, or a List of several' },
   },
@@ -59,6 +72,10 @@ const SETTINGS = {
   audience: 'audience',
   'image-pull-policy': 'imagePullPolicy',
   'status-listen': 'statusListen',
+  requests: 'resources.requests',
+  limits: 'resources.limits',
+  'reuse-floor': 'reuseFloor',
+  'single-use': 'singleUse',
 } as const;
 
 async function settingsOf({ values }: Invocation): Promise<InjectionSettings> {
@@ -66,18 +83,49 @@ async function settingsOf({ values }: Invocation): Promise<InjectionSettings> {
     import('../doors/webhook-settings.ts'),
     import('valibot'),
   ]);
-  const entries = Object.entries(SETTINGS).map(([option, name]) => [name, values.text(option)] as const);
-  const given = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+  const given = givenOf(values);
   const result = safeParse(settings, given);
   if (result.success) return result.output;
   const problems = result.issues.map(({ path, message }) => {
-    const name = path?.[0]?.key;
-    const option = Object.entries(SETTINGS).find(([, setting]) => setting === name)?.[0];
-    return name !== undefined && given[name as string] === undefined
+    const keys = path?.map(({ key }) => String(key)) ?? [];
+    const [name = '', part] = keys;
+    const option = Object.entries(SETTINGS).find(([, at]) => at === name || at === `${name}.${part}`)?.[0];
+    return given[name] === undefined
       ? `mintmark inject needs --${option}`
-      : `--${option} ${message}`;
+      : `--${option} ${[...keys.slice(2), message].join(' ')}`;
   });
   throw new CommandError(problems.join('\n'), EXIT.usage);
+}
+
+/** What was given, as the settings take it. */
+function givenOf(values: Invocation['values']): Readonly<Record<string, unknown>> {
+  const texts = (
+    ['image', 'authority-url', 'audience', 'image-pull-policy', 'status-listen', 'reuse-floor'] as const
+  )
+    .map((option) => [SETTINGS[option], values.text(option)] as const)
+    .filter(([, value]) => value !== undefined);
+  const singleUse = values.list('single-use');
+  const resources = (['requests', 'limits'] as const)
+    .map((option) => [option, quantitiesOf(values.text(option))] as const)
+    .filter(([, value]) => value !== undefined);
+  return {
+    ...Object.fromEntries(texts),
+    ...(singleUse.length === 0 ? {} : { singleUse }),
+    ...(resources.length === 0 ? {} : { resources: Object.fromEntries(resources) }),
+  };
+}
+
+/** `cpu=10m,memory=48Mi`, as kubectl takes them; the schema knows which there are. */
+function quantitiesOf(text: string | undefined): Readonly<Record<string, string>> | undefined {
+  if (text === undefined) return undefined;
+  const pairs = text
+    .split(',')
+    .filter((pair) => pair !== '')
+    .map((pair) => {
+      const [name = '', ...value] = pair.split('=');
+      return [name.trim(), value.join('=').trim()] as const;
+    });
+  return Object.fromEntries(pairs);
 }
 
 async function caOf(file: string | undefined): Promise<string | undefined> {

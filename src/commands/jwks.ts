@@ -1,7 +1,8 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ADMIN_OPTION, adminSocket, askJson } from './ask.ts';
 import { type Command, EXIT, JSON_OPTION } from './command.ts';
+import { makeDirectory } from './make-directory.ts';
 
 type Documents = { readonly metadata: { readonly issuer: string }; readonly jwks: unknown };
 
@@ -19,7 +20,7 @@ whenever a key was added: it then signs no earlier than keys.publishAtLeast late
   },
   async run(invocation) {
     const { io, values } = invocation;
-    const documents = await askJson<Documents>(adminSocket(invocation), { path: '/v1/documents' });
+    const documents = await askJson<Documents>(adminSocket(invocation), { path: '/v1/documents' }, 'jwks');
     const directory = values.text('out');
     if (directory !== undefined) {
       io.writeError(await writeDocuments(documents, directory));
@@ -37,7 +38,7 @@ whenever a key was added: it then signs no earlier than keys.publishAtLeast late
 
 async function writeDocuments({ metadata, jwks }: Documents, directory: string): Promise<string> {
   const wellKnown = join(directory, '.well-known');
-  await mkdir(wellKnown, { recursive: true });
+  await makeDirectory(wellKnown);
   const files = {
     'openid-configuration': metadata,
     'oauth-authorization-server': metadata,

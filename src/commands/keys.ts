@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, pathFor, type Question } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, ofIssuer, type Question } from './ask.ts';
 import { type Command, CommandError, EXIT, type Invocation, JSON_OPTION } from './command.ts';
 import { formatDuration, formatTime } from './token-text.ts';
 
@@ -17,38 +17,42 @@ type Keys = {
     readonly rotateEverySeconds: number;
     readonly publishAtLeastSeconds: number;
     readonly cacheForSeconds: number;
+    /** Those that rules ask for. */
+    readonly algorithms: readonly string[];
   };
   readonly keys: readonly Key[];
 };
 
 export const command: Command = {
   summary: 'List, rotate, revoke or import signing keys',
-  usage: 'list | rotate [--algorithm ALG] [--force] | revoke KID | import FILE [--algorithm ALG]',
+  usage: 'list | rotate [--algorithm ALG] [--force] | revoke KID... | import FILE [--algorithm ALG]',
   details: `list      the ring: which key signs, which is next, which is retired and until when
 rotate    the published next key signs from now on; refused while verifiers may not know it yet
-revoke    takes a key out of the JWKS at once: every token that it signed stops verifying
-import    a PEM or PKCS#12 file becomes the next key`,
-  words: ['list', 'rotate', 'revoke', 'import'],
+revoke    takes keys out of the JWKS at once: every token that they signed stops verifying
+import    a PEM or PKCS#12 file becomes the next key
+Keys of an algorithm that no rule asks for, imported ones too, leave by themselves, each
+keys.rotateEvery after it was published or began to sign.`,
+  words: { list: 0, rotate: 0, revoke: Number.POSITIVE_INFINITY, import: 1 },
   options: {
     algorithm: { type: 'string', value: 'ALG', help: 'RS256, PS256, ES256, ES384 or EdDSA (rotate: all)' },
     force: { type: 'boolean', help: 'Rotate although verifiers may not know the next key yet' },
     passphrase: { type: 'string', value: 'FILE', help: 'File with the passphrase of the key to import' },
-    issuer: ISSUER_OPTION,
     json: JSON_OPTION,
+    issuer: ISSUER_OPTION,
     admin: ADMIN_OPTION,
   },
   async run(invocation) {
-    const [action = 'list', argument] = invocation.words;
-    const keys = await act(invocation, action, argument);
+    const [action = 'list', ...names] = invocation.words;
+    const keys = await act(invocation, action, names);
     if (invocation.values.flag('json')) invocation.io.write(`${JSON.stringify(keys, null, 2)}\n`);
     else invocation.io.write(formatKeys(keys));
     return EXIT.ok;
   },
 };
 
-async function act(invocation: Invocation, action: string, argument: string | undefined): Promise<Keys> {
-  const send = (question: Question) =>
-    askJson<Keys>(adminSocket(invocation), { ...question, path: pathFor(invocation, question.path) });
+async function act(invocation: Invocation, action: string, names: readonly string[]): Promise<Keys> {
+  const send: Send = (question) =>
+    askJson<Keys>(adminSocket(invocation), ofIssuer(invocation, question), 'keys');
   if (action === 'list') return send({ path: '/v1/keys' });
   if (action === 'rotate') return rotate(invocation, send);
   if (action !== 'revoke' && action !== 'import')
@@ -56,57 +60,55 @@ async function act(invocation: Invocation, action: string, argument: string | un
       `mintmark keys has no "${action}": it is list, rotate, revoke or import`,
       EXIT.usage,
     );
-  if (argument === undefined)
+  const [file] = names;
+  if (file === undefined)
     throw new CommandError(
       `mintmark keys ${action} needs ${action === 'import' ? 'a FILE' : 'a KID'}`,
       EXIT.usage,
     );
-  if (action === 'import') return importKey(invocation, argument, send);
-  return revoke(invocation, argument, send);
+  if (action === 'import') return importKey(invocation, file, send);
+  return revoke(invocation, names, send);
 }
 
+type Send = (question: Question) => Promise<Keys>;
+
 /** The next key takes over from a revoked active one, however young it is: a compromised key must not wait. */
-async function revoke(
-  { io }: Invocation,
-  keyId: string,
-  send: (question: Question) => Promise<Keys>,
-): Promise<Keys> {
-  const { keys } = await send({ path: '/v1/keys' });
-  const key = keys.find((candidate) => candidate.keyId === keyId);
-  const broken = key?.state === 'active' ? await whatBreaks(key.algorithm, send) : '';
-  const left = await send({ path: '/v1/keys/revoke', fields: { keyId } });
-  if (key !== undefined && key.state !== 'next')
-    io.writeError(`revoked: tokens of ${key.algorithm} ${keyId} stop verifying as verifiers fetch the JWKS again
-${broken}`);
+async function revoke({ io }: Invocation, keyIds: readonly string[], send: Send): Promise<Keys> {
+  let left = await send({ path: '/v1/keys' });
+  const find = (keyId: string) => left.keys.find((key) => key.keyId === keyId);
+  // The issuer refuses one that is not there before another is revoked.
+  const unknown = keyIds.filter((keyId) => find(keyId) === undefined);
+  const succeeded = new Set<string>();
+  for (const keyId of new Set([...unknown, ...keyIds])) {
+    const key = find(keyId);
+    left = await send({ path: '/v1/keys/revoke', fields: { keyId } });
+    if (key === undefined || key.state === 'next') continue;
+    if (key.state === 'active') succeeded.add(key.algorithm);
+    io.writeError(
+      `revoked: tokens of ${key.algorithm} ${keyId} stop verifying as verifiers fetch the JWKS again\n`,
+    );
+  }
+  io.writeError(whatBreaks(left, ({ algorithm }) => succeeded.has(algorithm)));
   return left;
 }
 
-async function rotate(
-  { io, values }: Invocation,
-  send: (question: Question) => Promise<Keys>,
-): Promise<Keys> {
+async function rotate({ io, values }: Invocation, send: Send): Promise<Keys> {
   const algorithm = values.text('algorithm');
   const isForced = values.flag('force');
-  const broken = isForced ? await whatBreaks(algorithm, send) : '';
   const rotated = await send({
     path: '/v1/keys/rotate',
     fields: { force: isForced, ...(algorithm === undefined ? {} : { algorithm }) },
   });
-  io.writeError(broken);
+  if (isForced)
+    io.writeError(whatBreaks(rotated, (key) => algorithm === undefined || key.algorithm === algorithm));
   return rotated;
 }
 
 /** What it breaks that a key signs before its time, and for how long. */
-async function whatBreaks(
-  algorithm: string | undefined,
-  send: (question: Question) => Promise<Keys>,
-): Promise<string> {
-  const { now, keys, settings } = await send({ path: '/v1/keys' });
+function whatBreaks({ now, keys, settings }: Keys, isSuccessor: (key: Key) => boolean): string {
   const young = keys.filter(
     (key) =>
-      key.state === 'next' &&
-      (algorithm === undefined || key.algorithm === algorithm) &&
-      now - key.publishedAt < settings.publishAtLeastSeconds,
+      key.state === 'active' && isSuccessor(key) && now - key.publishedAt < settings.publishAtLeastSeconds,
   );
   const lines = young.map(
     (key) =>
@@ -117,18 +119,15 @@ async function whatBreaks(
   return lines.map((line) => `too early: ${line}\n`).join('');
 }
 
-async function importKey(
-  { io, values }: Invocation,
-  file: string,
-  send: (question: Question) => Promise<Keys>,
-): Promise<Keys> {
+async function importKey({ io, values }: Invocation, file: string, send: Send): Promise<Keys> {
   const { parseKeyFile } = await import('../signers/import-key.ts');
   const passphraseFile = values.text('passphrase');
   const bytes = file === '-' ? await io.readInput() : await readNamed(file);
   const passphrase = passphraseFile === undefined ? undefined : await readPassphrase(passphraseFile);
   const { privateKey, algorithms } = await parseKeyFile(bytes, passphrase).catch((error: Error) => {
-    const hint = passphrase === undefined ? ' (--passphrase FILE gives one)' : '';
-    throw new CommandError(`${(error as { detail?: string }).detail ?? error.message}${hint}`);
+    const { detail = error.message } = error as { readonly detail?: string };
+    const isMissing = passphrase === undefined && detail.includes('passphrase');
+    throw new CommandError(`${detail}${isMissing ? ' (--passphrase FILE gives one)' : ''}`);
   });
   const algorithm = values.text('algorithm') ?? algorithms[0] ?? '';
   const der = privateKey.export({ format: 'der', type: 'pkcs8' });
@@ -163,6 +162,10 @@ function formatKeys({ now, settings, keys }: Keys): string {
 }
 
 function describe(key: Key, now: number, settings: Keys['settings']): string {
+  if (key.state !== 'retired' && !settings.algorithms.includes(key.algorithm)) {
+    const leaves = (key.activatedAt ?? key.publishedAt) + settings.rotateEverySeconds;
+    return `no rule asks for it; ${key.state === 'next' ? 'leaves' : 'retires'} ${formatTime(leaves, now)}`;
+  }
   if (key.state === 'next') {
     const ready = key.publishedAt + settings.publishAtLeastSeconds;
     return ready > now ? `published; may sign ${formatTime(ready, now)}` : 'published; may sign now';

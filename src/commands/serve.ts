@@ -12,10 +12,11 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
   async run(invocation) {
     const { io } = invocation;
     const loaded = await loadConfiguration(invocation);
-    const [{ openServer }, { forbidDumping }, { notify }] = await Promise.all([
+    const [{ openServer }, { forbidDumping }, { notify }, { atMost }] = await Promise.all([
       import('../compose.ts'),
       import('../net/kernel.ts'),
       import('../net/notify.ts'),
+      import('../net/at-most.ts'),
     ]);
     forbidDumping();
     const server = await openServer({ ...io, loaded, writeLog: io.write }).catch(async (error: Error) => {
@@ -29,24 +30,24 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
         server.log.warn({ err: error }, 'the service manager was not told');
       }
     };
+    const reloads = inTurn(() => reload(invocation, server, tell));
     try {
       // Before anybody is told that it is ready: a signal without a listener ends the process.
       const stopped = stopSignal(io);
-      let reloading = Promise.resolve();
-      io.onSignal('SIGHUP', () => {
-        reloading = reloading.then(() => reload(invocation, server, tell));
-      });
+      io.onSignal('SIGHUP', reloads.ask);
       for (const warning of loaded.warnings) server.log.warn(warning);
       const { config } = loaded;
       if ('development' in config && config.development)
-        io.writeError(developmentNotice(config.issuer, config.socket.path));
+        io.writeError(developmentNotice(config, loaded.file !== undefined));
       const whose = 'authority' in config ? { authority: config.authority.url } : { issuer: config.issuer };
       server.log.info({ ...whose, ...server.addresses }, 'ready');
       tell('READY=1');
       await stopped;
       tell('STOPPING=1');
     } finally {
+      const ended = reloads.refuse();
       await server.close();
+      await atMost(LAST_WORDS_SECONDS, ended);
     }
     server.log.info('stopped');
     return EXIT.ok;
@@ -59,6 +60,24 @@ function stopSignal(io: Io): Promise<void> {
     io.onSignal('SIGINT', resolve);
   });
 }
+
+/** One after another, and none any more once they are refused; that resolves when the one under way has ended. */
+function inTurn(task: () => Promise<void>) {
+  let isRefused = false;
+  let last = Promise.resolve();
+  return {
+    ask() {
+      last = last.then(() => (isRefused ? undefined : task()));
+    },
+    refuse() {
+      isRefused = true;
+      return last;
+    },
+  };
+}
+
+/** For a reload that has ended to say so; the server waited for one that has not. */
+const LAST_WORDS_SECONDS = 1;
 
 type Server = Awaited<ReturnType<typeof import('../compose.ts')['openServer']>>;
 
@@ -101,13 +120,16 @@ function startFailure(error: Error): string {
   return detail ?? error.message;
 }
 
-function developmentNotice(issuer: string, socket: string): string {
+/** Without a file it has one rule, for whoever started it; with one it has the file's. */
+function developmentNotice({ issuer, socket }: LoadedConfig['config'], hasFile: boolean): string {
+  const headline = `THIS IS A DEVELOPMENT ISSUER. ${issuer} is plain http on loopback`;
+  if (hasFile) return `\n  ${headline}: no relying party on another machine can trust it.\n\n`;
   return `
-  THIS IS A DEVELOPMENT ISSUER. ${issuer} is plain http on loopback, and it gives
+  ${headline}, and it gives
   this user's processes a token for any audience. For more: mintmark serve --config FILE
 
   Try it:
-    curl --unix-socket ${socket} http://localhost/v1/tokens/oidc -d '{"aud":"https://example.com"}'
+    curl --unix-socket ${socket.path} http://localhost/v1/tokens/oidc -d '{"aud":"https://example.com"}'
     curl ${issuer}/.well-known/openid-configuration
 
 `;

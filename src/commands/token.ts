@@ -1,4 +1,4 @@
-import { ask, parseAnswer, printable, SOCKET_OPTION, workloadSocket } from './ask.ts';
+import { ask, parseAnswer, parseObject, printable, SOCKET_OPTION, workloadSocket } from './ask.ts';
 import { type Command, CommandError, EXIT, type Values } from './command.ts';
 import { describeNear, type Near } from './explain.ts';
 import { decodeToken, formatToken } from './token-text.ts';
@@ -57,7 +57,7 @@ function fieldsOf(values: Values): Readonly<Record<string, unknown>> {
 
 /** The issuer's reason, and the nearest rules as `explain` shows them. */
 function refusal(answer: Parameters<typeof parseAnswer>[0]): Error {
-  const { nearest = [] } = JSON.parse(answer.body.toString('utf8')) as { readonly nearest?: readonly Near[] };
+  const { nearest = [] } = parseObject(answer) as { readonly nearest?: readonly Near[] };
   try {
     parseAnswer(answer);
   } catch (error) {

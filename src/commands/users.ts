@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, pathFor, printable } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, ofIssuer, printable } from './ask.ts';
 import { type Command, CommandError, EXIT, type Invocation, JSON_OPTION } from './command.ts';
 
 type User = {
@@ -21,7 +21,7 @@ add       a user; the password is asked for, or read from standard input or --pa
 passwd    sets the password in the same way; the user is signed out everywhere
 totp      gives the user a second factor, shown once: an otpauth:// address for an authenticator app
 remove    the user can no longer sign in, and tokens are no longer renewed`,
-  words: ['list', 'add', 'passwd', 'totp', 'remove'],
+  words: { list: 0, add: 1, passwd: 1, totp: 1, remove: 1 },
   options: {
     password: { type: 'string', value: 'FILE', help: 'File with the password; - is standard input' },
     'no-password': { type: 'boolean', help: 'add: without a password for now' },
@@ -37,8 +37,8 @@ remove    the user can no longer sign in, and tokens are no longer renewed`,
     tenant: { type: 'string', value: 'NAME', multiple: true, help: 'add: a tenant of the user (none: any)' },
     sub: { type: 'string', value: 'ID', help: 'add: the sub claim (chosen at random)' },
     off: { type: 'boolean', help: 'totp: take the second factor away' },
-    issuer: ISSUER_OPTION,
     json: JSON_OPTION,
+    issuer: ISSUER_OPTION,
     admin: ADMIN_OPTION,
   },
   async run(invocation) {
@@ -128,9 +128,8 @@ async function list(invocation: Invocation): Promise<number> {
   const users: User[] = [];
   for (let after: string | undefined = ''; after !== undefined; ) {
     const query = after === '' ? '' : `?after=${encodeURIComponent(after)}`;
-    const page: UserList = await askJson<UserList>(adminSocket(invocation), {
-      path: pathFor(invocation, `/v1/users${query}`),
-    });
+    const question = ofIssuer(invocation, { path: `/v1/users${query}` });
+    const page: UserList = await askJson<UserList>(adminSocket(invocation), question, 'users');
     users.push(...page.users);
     after = page.next;
   }
@@ -162,10 +161,8 @@ function print<T>({ io, values }: Invocation, answer: T, format: (answer: T) => 
 }
 
 function post<T>(invocation: Invocation, action: string, fields: object): Promise<T> {
-  return askJson<T>(adminSocket(invocation), {
-    path: pathFor(invocation, `/v1/users/${action}`),
-    fields: { ...fields },
-  });
+  const question = { path: `/v1/users/${action}`, fields: { ...fields } };
+  return askJson<T>(adminSocket(invocation), ofIssuer(invocation, question));
 }
 
 function usage(sentence: string): CommandError {

@@ -62,6 +62,6 @@ async function certificateFindings(config: Config): Promise<Findings> {
 /** Rules that promise more than attestation can hold. */
 export function ruleWarnings(config: Config): readonly string[] {
   return config.rules.flatMap(({ name, match }) =>
-    attestationWarnings(match).map((warning) => `rule "${name}": ${warning}`),
+    attestationWarnings(match, config.attestors).map((warning) => `rule "${name}": ${warning}`),
   );
 }

@@ -11,7 +11,7 @@ const SUBJECT_MAX = 255;
 
 /** People are those of `doors.oauth`, where it is configured: its title, its identity providers, its limits. */
 export function oauthSettings(config: Config, block: VultrConfig, spec: HostedSpec): OAuthConfig {
-  const { people = {} } = (config.doors.oauth ?? {}) as Partial<OAuthConfig>;
+  const { people = {}, trustedProxies = [] } = (config.doors.oauth ?? {}) as Partial<OAuthConfig>;
   const named = spec.provider === undefined ? [] : clientsOf({ config: block }, spec.provider);
   const { accessTokenTtl, refreshTokenTtl, sessionTtl, resources } = block;
   return {
@@ -23,6 +23,7 @@ export function oauthSettings(config: Config, block: VultrConfig, spec: HostedSp
       introspectedBy: [],
     })),
     ...{ accessTokenTtl, refreshTokenTtl, sessionTtl, deviceCodeTtl: 600, deviceInterval: 5 },
+    ...{ clientAssertionTtl: 300, trustedProxies },
     people,
   };
 }

@@ -1,5 +1,6 @@
 /** What a door is handed that makes issuers while the server runs. */
 import type { Config } from '../config.ts';
+import type { OAuthConfig } from '../doors/oauth/settings.ts';
 import type { OAuthContext } from '../doors/oauth.ts';
 import type { HostHooks, IssuerHost, VultrContext } from '../doors/vultr/parts.ts';
 import type { VultrConfig } from '../doors/vultr/settings.ts';
@@ -20,12 +21,16 @@ export async function hostingContext(
   >
 > {
   const { config, observers } = given;
-  const [{ fetchPublishedKeys, publicKeys }, { networkOf }] = await Promise.all([
+  const [{ fetchPublishedKeys, publicKeys }, { networkOf }, { createAddressOf }] = await Promise.all([
     import('../attestors/jwks-once.ts'),
     import('../doors/oauth/people/attempts.ts'),
+    import('../doors/oauth/address.ts'),
   ]);
+  const { trustedProxies = [] } = (config.doors.oauth ?? {}) as Partial<OAuthConfig>;
+  const addressOf = createAddressOf(trustedProxies);
   return {
-    ...{ fetchPublishedKeys, publicKeys, networkOf },
+    ...{ fetchPublishedKeys, publicKeys },
+    networkOf: (request) => networkOf(addressOf(request)),
     cacheForSeconds: cacheForSeconds(config),
     hostIssuers: (block, hooks) => host(given, block, hooks),
     tell: (event, message) => observers.log.always({ door: 'vultr', ...event }, message),

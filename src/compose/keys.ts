@@ -9,8 +9,8 @@ import {
   activeKey,
   adopt,
   type KeyRing,
+  MAX_KEYS,
   type RingSettings,
-  revoke,
   rotate,
   secondsUntilReady,
 } from '../core/key-ring.ts';
@@ -19,6 +19,7 @@ import type { Algorithm, Clock, KeyMaterial, KeyStore } from '../core/ports.ts';
 import { effectiveUid, tryLock } from '../net/kernel.ts';
 import { describeKey, generateKey } from '../signers/key-material.ts';
 import { type LiveRing, openLiveRing, STALE_AFTER_SECONDS } from '../signers/live-ring.ts';
+import { revokeKey } from '../signers/revoke-key.ts';
 import { decodeRing, encodeRing } from '../signers/ring-bytes.ts';
 import { type StoreContext, type StoreName, stores } from '../stores/index.ts';
 import type { KekSource } from '../stores/kek.ts';
@@ -45,6 +46,7 @@ export type KeysParts = Omit<RingParts, 'identifier' | 'document' | 'store' | 'g
   /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
   readonly credentialsDirectory: string | undefined;
   readonly kubernetes: StoreContext['kubernetes'];
+  readonly gids: StoreContext['gids'];
   readonly warn: (message: string) => void;
 };
 
@@ -158,9 +160,9 @@ export async function openUntended(parts: RingParts): Promise<Ring> {
 }
 
 async function openStore(parts: KeysParts): Promise<KeyStore> {
-  const { config, credentialsDirectory, warn, kubernetes } = parts;
+  const { config, credentialsDirectory, warn, kubernetes, gids } = parts;
   const { name, block } = config.keys.store;
-  const context: StoreContext = { uid: effectiveUid(), lock: tryLock, warn, kubernetes };
+  const context: StoreContext = { uid: effectiveUid(), gids, lock: tryLock, warn, kubernetes };
   const module = await stores[name as StoreName]();
   const inner = await (module.open as OpenStore)(block, context);
   if (name === 'memory') return inner;
@@ -224,7 +226,7 @@ function commands(
       );
     },
     async revoke(keyId) {
-      await live.change((ring, now, current) => revoke(ring, keyId, now, current));
+      await revokeKey(live, keyId);
     },
     async importKey(privateKey, algorithm) {
       await live.change((ring, now) => adopt(ring, describeKey(privateKey, algorithm), now));
@@ -250,8 +252,10 @@ function waiting(live: LiveRing, policy: Policy, settings: RingSettings): readon
   return policy.algorithms
     .filter((algorithm) => activeKey(live.current, algorithm) === undefined)
     .map((algorithm) => {
-      const seconds =
-        secondsUntilReady(live.current, algorithm, live.now(), settings) ?? settings.publishAtLeastSeconds;
+      const ready = secondsUntilReady(live.current, algorithm, live.now(), settings);
+      if (ready === undefined && live.current.keys.length >= MAX_KEYS)
+        return `the ring is full: no ${algorithm} key until a retired one leaves or is revoked`;
+      const seconds = ready ?? settings.publishAtLeastSeconds;
       return `the first ${algorithm} key is published now and signs in ${seconds} s, so that verifiers know it by then; mintmark keys rotate --algorithm ${algorithm} --force does not wait`;
     });
 }

@@ -5,7 +5,8 @@ import type { Config } from '../config.ts';
 import type { Clock, KeyStore, Peer } from '../core/ports.ts';
 import type { Surface } from '../doors/door.ts';
 import { inheritedSockets } from '../net/activation.ts';
-import { type Listener, type ListenTarget, listen } from '../net/listen.ts';
+import type { OnRefused } from '../net/connections.ts';
+import { type Limits, type Listener, type ListenTarget, listen } from '../net/listen.ts';
 import type { LoadedTls, TlsPair } from '../net/tls.ts';
 import { idOf } from './token-files.ts';
 
@@ -19,6 +20,8 @@ export type ListenersParts = {
   readonly frame: (surface: Surface) => (request: IncomingMessage, response: ServerResponse) => void;
   /** Called for each caller of the workloads' socket, before a byte is read. */
   readonly onPeer: (peer: Peer) => void;
+  /** Called for each connection that was closed unread. */
+  readonly onRefused: (surface: Surface, ...why: Parameters<OnRefused>) => void;
   readonly warn: (message: string) => void;
 };
 
@@ -39,8 +42,6 @@ type Tls = {
 };
 
 const ADMIN_MODE = 0o600;
-/** Thousands of sidecars renew at their own times, and each keeps its connection for seconds. */
-const SIDECARS_MAX = 16_384;
 const RENEW_CHECK_MS = 3_600_000;
 
 export async function openListeners(parts: ListenersParts): Promise<Listeners> {
@@ -50,19 +51,15 @@ export async function openListeners(parts: ListenersParts): Promise<Listeners> {
     await Promise.all([...opened.values()].map((listener) => listener.close(graceMs)));
   };
   const open = async (surface: Surface, target: ListenTarget) => {
-    const { maxConnections, maxConnectionsPerUid } = config.socket;
-    const own =
-      surface === 'workload'
-        ? {
-            limits: { maxConnections, maxConnectionsPerUid },
-            strictPeer: config.socket.strictPeer,
-            onPeer: parts.onPeer,
-          }
-        : surface === 'private'
-          ? { limits: { maxConnections: SIDECARS_MAX } }
-          : {};
     const onFault = (error: Error) => parts.warn(`${surface} listener: ${error.message}`);
-    const listener = await listen({ target, handler: frame(surface), onFault, ...own });
+    const listener = await listen({
+      target,
+      handler: frame(surface),
+      limits: limitsOf(surface, config),
+      onFault,
+      onRefused: (limit) => parts.onRefused(surface, limit),
+      ...(surface === 'workload' && { strictPeer: config.socket.strictPeer, onPeer: parts.onPeer }),
+    });
     opened.set(surface, listener);
     return listener;
   };
@@ -91,6 +88,16 @@ export async function openListeners(parts: ListenersParts): Promise<Listeners> {
     await close(0);
     throw error;
   }
+}
+
+/** Thousands of sidecars renew at their own times, and each keeps its connection for seconds. */
+function limitsOf(surface: Surface, config: ListenersParts['config']): Partial<Limits> {
+  const given = surface === 'workload' ? config.socket : surface === 'private' ? config.private : undefined;
+  if (given === undefined) return {};
+  const { maxConnections } = given;
+  return 'maxConnectionsPerUid' in given
+    ? { maxConnections, maxConnectionsPerUid: given.maxConnectionsPerUid }
+    : { maxConnections, maxConnectionsPerAddress: given.maxConnectionsPerAddress };
 }
 
 /** systemd's socket where it hands one over, the configured path otherwise. */

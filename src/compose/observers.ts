@@ -29,6 +29,7 @@ export type Observers = {
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
   readonly jwksAnswered: (status: number) => void;
   readonly onKeysFetched: (issuer: string, isFetched: boolean) => void;
+  readonly connectionRefused: (listener: string, limit: string) => void;
   readonly reloaded: (isTaken: boolean, tokenFilePaths: readonly string[]) => void;
   /** From now on the metrics tell of these keys. */
   readonly watchKeys: (keys: Keys) => void;
@@ -85,6 +86,7 @@ export function openObservers({ config, clock, version, nodeVersion, writeLog }:
     metrics: () => metrics.exposition(),
     jwksAnswered: metrics.jwksAnswered,
     onKeysFetched: metrics.trustedKeysFetched,
+    connectionRefused: metrics.connectionRefused,
     reloaded(isTaken, tokenFilePaths) {
       metrics.configReloaded(isTaken);
       metrics.keepTokenFiles(tokenFilePaths);

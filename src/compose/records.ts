@@ -4,12 +4,10 @@ import type { Config } from '../config.ts';
 import { IssuerError } from '../core/errors.ts';
 import type { Clock } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
+import { sweepRecords } from '../doors/oauth/sweep.ts';
 import { type RecordContext, type RecordStoreName, recordStores } from '../stores/records.ts';
 
 type OpenRecords = (block: unknown, context: RecordContext) => Promise<RecordStore>;
-
-const SWEEP_MS = 60_000;
-const SWEEP_MAX = 5_000;
 
 /** What has expired is swept out of it now and then, of every realm. */
 export async function openRecords(
@@ -19,15 +17,11 @@ export async function openRecords(
   const { name, block } = config.records ?? besideKeys(config.keys.store);
   const { open } = await recordStores[name as RecordStoreName]();
   const records = await (open as OpenRecords)(block, context);
-  const sweeping = setInterval(() => {
-    records
-      .sweep(clock.now(), SWEEP_MAX)
-      .catch((error: Error) => context.warn(`the sweep of records: ${error.message}`));
-  }, SWEEP_MS).unref();
+  const stopSweeping = sweepRecords({ records, clock, warn: context.warn });
   const close = records.close.bind(records);
   return Object.assign(records, {
     async close() {
-      clearInterval(sweeping);
+      await stopSweeping();
       await close();
     },
   });

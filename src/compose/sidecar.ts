@@ -15,6 +15,7 @@ import { effectiveUid } from '../net/kernel.ts';
 import { signers } from '../signers/index.ts';
 import { combine, openAttestors } from './attestors.ts';
 import { configuredDoors, peerOfSurface } from './doors.ts';
+import { type FirstAnswer, listenForAnswer } from './first-answer.ts';
 import { openListeners } from './listeners.ts';
 import { type Observers, openObservers } from './observers.ts';
 
@@ -27,6 +28,7 @@ type Parts = SidecarParts & {
   readonly observers: Observers;
   readonly attestor: Attestor;
   readonly issuer: Issuer;
+  readonly firstAnswer: FirstAnswer;
 };
 
 /** What the authority may be told of a caller: its ids and its container, which cost next to nothing to prove. */
@@ -50,6 +52,7 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
     await writeFiles(config.files);
     const tokenFiles = await keepTokenFiles(parts);
     closers.push(() => tokenFiles.close());
+    if (config.tokens.length === 0) parts.firstAnswer.seek();
     const frame = await openFrames(parts, tokenFiles);
     const listeners = await openListeners({
       ...parts,
@@ -58,6 +61,7 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
       names: openNames(() => parts.clock.elapsed()),
       frame,
       onPeer: (peer) => parts.attestor.meet?.(peer, new Set(Object.keys(CLAIMS))),
+      onRefused: parts.observers.connectionRefused,
       warn: parts.observers.warn,
     });
     closers.push(() => listeners.close(config.stopWithinSeconds * 1000));
@@ -78,19 +82,22 @@ async function openCore(given: SidecarParts, closers: (() => Promise<void> | voi
   const attestor = combine([await openAttestors(config.attestors, context), openPodContainer()]);
   closers.push(() => attestor.close());
   const { url, ca, caFile, tokenFile, reuseFloor, singleUse } = config.authority;
-  const authority = (await signers.authority()).open({ url, ca, caFile, tokenFile, random: Math.random });
-  closers.push(() => authority.close());
+  const { random } = Math;
+  const opened = (await signers.authority()).open({ url, ca, caFile, tokenFile, random });
+  closers.push(() => opened.close());
+  const firstAnswer = listenForAnswer({ authority: opened, random });
+  closers.push(() => firstAnswer.close());
   const reuse = { floorSeconds: reuseFloor === 'off' ? undefined : reuseFloor, singleUse };
   const issuer = createRelay({
     identifier: url,
     attestor,
-    authority,
+    authority: firstAnswer.authority,
     recorder: observers.recorder,
     clock,
     claims: CLAIMS,
     reuse,
   });
-  return { ...given, observers, attestor, issuer };
+  return { ...given, observers, attestor, issuer, firstAnswer };
 }
 
 async function noKubernetes(): Promise<never> {
@@ -122,10 +129,11 @@ async function keepTokenFiles({ loaded, issuer, clock, observers, gid }: Parts):
 }
 
 async function openFrames(parts: Parts, tokenFiles: TokenFiles) {
-  const { loaded, issuer, observers, version } = parts;
+  const { loaded, issuer, observers, version, firstAnswer } = parts;
   const [status, explain] = await Promise.all([import('../doors/status.ts'), import('../doors/explain.ts')]);
   const notReady = () => [
     ...observers.notReady(),
+    ...firstAnswer.notReady(),
     ...tokenFiles.missing().map((path) => `no token in ${path} yet`),
   ];
   observers.watchReadiness(notReady);

@@ -1,9 +1,21 @@
 /** YAML text → plain data, strictly, remembering on which line everything stands. */
-import { type Document, isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLError } from 'yaml';
+import {
+  type Document,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  Parser,
+  parseDocument,
+  type YAMLError,
+} from 'yaml';
 import { formatPath, type Path, type Problem } from './problems.ts';
 
 export const MAX_BYTES = 1024 * 1024;
 const MAX_DEPTH = 32;
+/** Of what the parser has begun and not ended: some for each level of nesting. */
+const MAX_OPEN = 8 * MAX_DEPTH;
 /** How often an anchor may be repeated: enough for shared lists, too little for a bomb. */
 const MAX_ALIASES = 100;
 /** After the first mistakes of syntax the rest are only their echo. */
@@ -22,6 +34,7 @@ export type YamlText = {
 /** YAML 1.2 core schema: unique string keys, no tags, no merge keys, one document. Throws nothing. */
 export function readYaml(text: string): YamlText {
   if (Buffer.byteLength(text) > MAX_BYTES) return unreadable('is larger than 1 MiB');
+  if (isBottomless(text)) return unreadable(TOO_DEEP);
   const lines = new LineCounter();
   const document = parseDocument(text, {
     version: '1.2',
@@ -61,6 +74,16 @@ export function readYaml(text: string): YamlText {
 }
 
 const TOO_DEEP = 'is nested too deeply';
+
+/** Told before it is composed, which recurses: a stack that ends within a regular expression ends the process. */
+function isBottomless(text: string): boolean {
+  const parser = new Parser();
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const _ of parser.next(lexeme));
+    if (parser.stack.length > MAX_OPEN) return true;
+  }
+  return false;
+}
 
 function unreadable(message: string): YamlText {
   return { value: undefined, problems: [{ path: '', message }], lineOf: () => undefined };

@@ -123,7 +123,19 @@ export const publicSchema = v.pipe(
 
 /** TLS always: service account tokens come in here. */
 export const privateSchema = v.pipe(
-  v.strictObject({ listen: listenAddress('Where they come in.', '0.0.0.0:8443'), tls }),
+  v.strictObject({
+    listen: listenAddress('Where they come in.', '0.0.0.0:8443'),
+    tls,
+    maxConnections: withDefault(count('Open connections in all.', 1, 65_536), 16_384),
+    maxConnectionsPerAddress: withDefault(
+      count('Open connections of one address, which may be that of a whole node.', 1, 65_536),
+      4096,
+    ),
+  }),
+  v.check(
+    ({ maxConnections, maxConnectionsPerAddress }) => maxConnectionsPerAddress <= maxConnections,
+    'lets one address have more connections than all: maxConnectionsPerAddress is above maxConnections',
+  ),
   v.check(
     ({ tls: given }) => given.kind !== 'bootstrap' || given.names.length > 0,
     'must name what sidecars reach it by: tls: { bootstrap: { names: [mintmark.mintmark.svc] } }',

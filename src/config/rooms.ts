@@ -1,5 +1,8 @@
 /** The plug-ins' schemas, loaded from the rooms' tables: those that are configured, or all of them. */
+
+import process from 'node:process';
 import * as v from 'valibot';
+import { nodeProblem } from './node.ts';
 import type { PluginSchemas, PluginTable } from './plugins.ts';
 import { formatPath, type Path, type Problem } from './problems.ts';
 import { DEFAULT_ATTESTORS, DEFAULT_DOORS, type Rooms } from './schema.ts';
@@ -28,8 +31,13 @@ async function load(
     for (const [name, open] of Object.entries(table)) {
       const at = [...above, name];
       schemas[name] = v.unknown();
+      if (!isNamed(at)) continue;
+      const tooOld = nodeProblem(at, process.version);
+      if (tooOld !== undefined) {
+        problems.push({ path: formatPath(at), message: tooOld });
+        continue;
+      }
       try {
-        if (!isNamed(at)) continue;
         const { config, needs: others = [] } = await open();
         schemas[name] = config;
         needs.push(...others.map((other) => ({ at, other: [...above, other] })));

@@ -110,7 +110,7 @@ const ruleMap = v.strictObject({
   sourceIdentity: v.optional(
     singleLine('AWS source identity; {fact} variables are filled in.', TEXT_LENGTH, '{unix.user}'),
   ),
-  explain: withDefault(flag('Refusals may name this rule to the caller.'), true),
+  explain: withDefault(flag('The caller may be told of this rule.'), true),
 });
 
 export const ruleSchema = v.pipe(

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { AUDIENCE_MAX_LENGTH } from '../core/audience.ts';
 import { show } from './problems.ts';
 import {
-  DURATION,
+  durationPattern,
   durationProblem,
   formatDuration,
   LISTEN,
@@ -59,7 +59,7 @@ function faultOf(parse: (text: string) => unknown, text: string): string | undef
 /** A duration in seconds, between two bounds. */
 export function duration(description: string, example: string, least: number, most: number) {
   return notation({
-    pattern: DURATION,
+    pattern: durationPattern(least, most),
     problem: durationProblem,
     description: `${description} A number with a unit: s, m, h or d; ${formatDuration(least)} to ${formatDuration(most)}.`,
     examples: [example],

@@ -3,6 +3,7 @@
  * Each parser throws RangeError with a sentence for the operator.
  */
 import { isIPv4, isIPv6 } from 'node:net';
+import { numberPattern } from '../core/number-pattern.ts';
 import { show } from './problems.ts';
 
 function textOf(value: unknown): string {
@@ -11,6 +12,15 @@ function textOf(value: unknown): string {
 
 const SECONDS_OF = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 export const DURATION = /^(?:0|[1-9][0-9]{0,8})[smhd]$/;
+
+/** Durations of so many seconds: what a schema can say of the two bounds. */
+export function durationPattern(least: number, most: number): RegExp {
+  const units = Object.entries(SECONDS_OF).flatMap(([unit, seconds]) => {
+    const [first, last] = [Math.ceil(least / seconds), Math.floor(most / seconds)];
+    return first > last ? [] : [`(?:${numberPattern(first, last)})${unit}`];
+  });
+  return new RegExp(`^(?:${units.join('|')})$`);
+}
 
 /** `10m` → 600. */
 export function parseDuration(text: string): number {
@@ -99,7 +109,10 @@ export function isLoopback(host: string): boolean {
 
 /** What AWS takes for an OIDC provider's URL. */
 export const ISSUER_MAX_LENGTH = 255;
-export const ISSUER = /^https?:\/\/[a-z0-9.[\]:-]+(?:\/[A-Za-z0-9._~-]+)*$/;
+const PORT = numberPattern(1, 65_535);
+export const ISSUER = new RegExp(
+  `^https?://(?:[a-z0-9.-]+|\\[[0-9a-f:.]+\\])(?::(?:${PORT}))?(?:/[A-Za-z0-9._~-]+)*$`,
+);
 
 /**
  * Relying parties compare `iss` character by character, so only the normal form

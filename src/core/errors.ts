@@ -12,7 +12,7 @@ export const ERROR_SENTENCES = {
   invalid_target: 'No rule allows this audience to this caller.', // RFC 8693 section 2.2.2
   single_audience: 'A token for several audiences at once is not given to this caller.',
   access_denied: 'No rule matches this caller.', // RFC 6749 section 4.1.2.1
-  peer_unproven: 'The kernel could not say for certain who is calling.',
+  peer_unproven: 'It could not be proven who is calling.',
   invalid_assertion: 'The token that was shown as a proof is not taken.', // doors have OAuth's words for it (RFC 7521 section 4)
   peer_changed: 'The calling process ended or changed while it was being answered.',
   forwarded_request: 'Requests that came through a proxy or a browser are not answered here.',

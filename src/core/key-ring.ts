@@ -1,7 +1,8 @@
 /**
  * The ring of signing keys, one rotation for every algorithm; pure. A key is
  * `next` (published, not signing), then `active`, then `retired` (published
- * until the last token it signed has expired). Times are the ring's own: see
+ * until the last token it signed has expired). Keys of an algorithm that no rule
+ * uses any more leave a rotation's time after they last changed. Times are the ring's own: see
  * signers/live-ring.ts for how they follow the clock without its jumps.
  */
 import { IssuerError } from './errors.ts';
@@ -44,18 +45,21 @@ type Draft = {
 /**
  * Does whatever is due at `now`: fills an empty ring, rotates what is old
  * enough, drops what nobody needs any more. Idempotent: a second call at the same
- * `now` changes nothing. `spares` are freshly made keys that it may take.
+ * `now` changes nothing. `spares` are freshly made keys that it may take; `before`
+ * is the ring before a command changed it.
  */
 export function advance(
   ring: KeyRing,
   now: EpochSeconds,
   settings: RingSettings,
   spares: readonly KeyMaterial[] = [],
+  before: KeyRing = ring,
 ): Advance {
   const isFresh = ring.keys.length === 0;
   const draft: Draft = { keys: [...ring.keys], spares: [...spares], missing: [], now, settings };
   draft.keys = draft.keys.filter((key) => key.removeAt === undefined || key.removeAt > now);
-  for (const algorithm of oldestFirst(ring, settings.algorithms)) {
+  draft.keys = draft.keys.flatMap((key) => (isUnused(key, draft) ? leaving(key, draft) : [key]));
+  for (const algorithm of oldestFirst(ring, before, settings.algorithms)) {
     if (isFresh) takeSpare(draft, algorithm, activated);
     rotateIfDue(draft, algorithm);
     if (find(draft.keys, algorithm, 'next') === undefined) takeSpare(draft, algorithm, (key) => key);
@@ -66,9 +70,17 @@ export function advance(
   return { ring: isChanged ? { keys: draft.keys, changedAt: now } : ring, isChanged, missing: draft.missing };
 }
 
-/** Where the ring is full, room for a next key goes to the algorithm that has waited longest. */
-function oldestFirst(ring: KeyRing, algorithms: readonly Algorithm[]): readonly Algorithm[] {
-  const since = (algorithm: Algorithm) => activeKey(ring, algorithm)?.activatedAt ?? 0;
+/**
+ * Where the ring is full, room for a next key goes to the algorithm whose only signing key was just
+ * revoked, then to one that signed once, then to one that never did, then to the one that has waited longest.
+ */
+function oldestFirst(ring: KeyRing, before: KeyRing, algorithms: readonly Algorithm[]): readonly Algorithm[] {
+  const since = (algorithm: Algorithm): EpochSeconds => {
+    const active = activeKey(ring, algorithm);
+    if (active !== undefined) return active.activatedAt ?? 0;
+    if (activeKey(before, algorithm) !== undefined) return -3;
+    return find(ring.keys, algorithm, 'retired') === undefined ? -1 : -2;
+  };
   return [...algorithms].sort((a, b) => since(a) - since(b));
 }
 
@@ -100,6 +112,21 @@ function retired(key: RingKey, { now, settings }: Draft): RingKey {
     retiredAt: now,
     removeAt: now + key.ttlLimitSeconds + settings.keepSeconds,
   };
+}
+
+/**
+ * Nobody asks for it, and it would be due to rotate: not sooner, since a rule may be back by then, and
+ * replicas that do not have a new rule yet would take from those that do.
+ */
+function isUnused({ algorithm, state, activatedAt, publishedAt }: RingKey, draft: Draft): boolean {
+  const { algorithms, rotateEverySeconds } = draft.settings;
+  if (state === 'retired' || algorithms.includes(algorithm)) return false;
+  return draft.now - (activatedAt ?? publishedAt) >= rotateEverySeconds;
+}
+
+/** What never signed may go at once. */
+function leaving(key: RingKey, draft: Draft): readonly RingKey[] {
+  return key.state === 'active' ? [retired(key, draft)] : [];
 }
 
 function raiseTtlLimit(key: RingKey, { longestTtlSeconds }: RingSettings): RingKey {
@@ -153,7 +180,7 @@ export function rotate(
   settings: RingSettings,
 ): KeyRing {
   const next = find(ring.keys, algorithm, 'next');
-  if (next === undefined) throw noNext(ring, algorithm);
+  if (next === undefined) throw noNext(ring, algorithm, settings);
   const wait = secondsUntilReady(ring, algorithm, now, settings) ?? 0;
   if (wait > 0 && !isForced) throw notPublishedLongEnough(next, wait);
   const draft: Draft = { keys: [...ring.keys], spares: [], missing: [], now, settings };
@@ -166,7 +193,9 @@ function refused(code: 'conflict' | 'not_found', reason: string): IssuerError {
   return new IssuerError(code, reason, { shown: { reason } });
 }
 
-function noNext(ring: KeyRing, algorithm: Algorithm): IssuerError {
+function noNext(ring: KeyRing, algorithm: Algorithm, { algorithms }: RingSettings): IssuerError {
+  if (!algorithms.includes(algorithm))
+    return refused('conflict', `no rule asks for ${algorithm}, so no key is made for it`);
   const isFull = ring.keys.length >= MAX_KEYS;
   const why = isFull ? `: the ring has its ${MAX_KEYS} keys, and revoking a retired one makes room` : ' yet';
   return refused('conflict', `there is no next ${algorithm} key to take over${why}`);
@@ -179,8 +208,9 @@ function notPublishedLongEnough({ algorithm, keyId }: RingKey, wait: number): Is
 
 /**
  * Takes a key out of the ring at once: what it signed no longer verifies. Where
- * it was active, `next` takes its place however short it was published. Throws
- * `not_found`, and `conflict` where nothing could sign afterwards.
+ * it was active, `next` takes its place however short it was published; where
+ * there is none, since the ring was full, `advance` publishes one now that there
+ * is room, and nothing signs until it is promoted. Throws `not_found`.
  */
 export function revoke(ring: KeyRing, keyId: string, now: EpochSeconds, settings: RingSettings): KeyRing {
   const key = ring.keys.find((candidate) => candidate.keyId === keyId);
@@ -193,10 +223,8 @@ export function revoke(ring: KeyRing, keyId: string, now: EpochSeconds, settings
     now,
     settings,
   };
-  if (key.state === 'active') {
-    if (next === undefined) throw noNext(ring, key.algorithm);
-    promote(draft, next);
-  }
+  const isUsed = settings.algorithms.includes(key.algorithm);
+  if (key.state === 'active' && isUsed && next !== undefined) promote(draft, next);
   return { keys: draft.keys, changedAt: now };
 }
 

@@ -10,7 +10,9 @@ export function refuse(rules: readonly CompiledRule[], workload: Workload, reque
   const near = rules.map((compiled) => ({ compiled, near: nearRule(compiled, workload, request) }));
   near.sort((a, b) => distance(a.near) - distance(b.near));
   const shown = near.filter(({ compiled }) => compiled.rule.explain);
-  const matching = near.filter((entry) => entry.near.fails.length === 0).map(({ compiled }) => compiled.rule);
+  const matching = shown
+    .filter((entry) => entry.near.fails.length === 0)
+    .map(({ compiled }) => compiled.rule);
   return {
     allowed: false,
     ...reasonOf(matching, request),
@@ -19,7 +21,7 @@ export function refuse(rules: readonly CompiledRule[], workload: Workload, reque
   };
 }
 
-/** `matching` are the rules whose selectors all hold. */
+/** `matching` are the rules whose selectors all hold, of those that may be told: the code shows what the others are. */
 function reasonOf(matching: readonly Rule[], { audience }: TokenRequest): Pick<Refused, 'code' | 'reason'> {
   const reason = `no rule allows ${audience.join(' ')} to this caller`;
   if (matching.length === 0) return { code: 'access_denied', reason };

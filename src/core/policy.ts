@@ -10,6 +10,7 @@ import type {
   Algorithm,
   Decision,
   Facts,
+  NearRule,
   Provable,
   Refused,
   SelectorKind,
@@ -35,7 +36,7 @@ export type Rule = {
   readonly principalTags?: Readonly<Record<string, string>> | undefined;
   readonly transitiveTags?: readonly string[] | undefined;
   readonly sourceIdentity?: string | undefined;
-  /** False: a refusal never names this rule to the caller. */
+  /** False: the caller is never told of this rule. */
   readonly explain: boolean;
 };
 
@@ -191,7 +192,7 @@ function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): P
       );
       return granting === undefined
         ? refuse(rules, workload, request)
-        : grant(granting, workload, request, context.constants);
+        : grant(granting, workload, request, context.constants, () => refuse(rules, workload, request));
     },
     vouch: (owner, audience, name) => vouch(rules, context, owner, audience, name),
   };
@@ -230,14 +231,15 @@ function grant(
   workload: Workload,
   request: TokenRequest,
   constants: Facts,
+  refuseAll: () => Refused,
 ): Decision {
   const facts = { ...workload.facts, ...constants };
   const rendered = renderSubject(subject, facts);
-  if ('missing' in rendered)
-    return refusal(
-      'access_denied',
-      `${nameOf(rule)}: its subject needs {${rendered.missing}}, which ${rendered.why}`,
-    );
+  if ('missing' in rendered) {
+    const { missing, why } = rendered;
+    if (!rule.explain) return withheld(refuseAll(), rule.name, { selector: `{${missing}}`, instead: why });
+    return refusal('access_denied', `${nameOf(rule)}: its subject needs {${missing}}, which ${why}`);
+  }
   const ttlSeconds = request.ttlSeconds ?? rule.ttlSeconds;
   if (!(ttlSeconds >= MIN_TTL_SECONDS && ttlSeconds <= rule.maxTtlSeconds))
     return refusal(
@@ -254,7 +256,14 @@ function grant(
     claims: extra,
     ttlSeconds,
     algorithm: rule.algorithm,
+    ...(rule.explain ? {} : { isHidden: true }),
   };
+}
+
+/** To the caller as if no rule matched; the log has the fact that the hidden one lacks. */
+function withheld(refused: Refused, rule: string, fail: NearRule['fails'][number]): Refused {
+  const nearest = refused.nearest.map((near) => (near.rule === rule ? { ...near, fails: [fail] } : near));
+  return { ...refused, nearest };
 }
 
 /** The reason reaches the caller, so it names the rule only where its owner lets it. */

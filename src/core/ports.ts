@@ -48,6 +48,8 @@ export type BearerPeer = {
    * it: it narrows what the bearer may have, and never widens it.
    */
   readonly claimed: readonly Selector[];
+  /** Where the connection comes from: no proof of anything, and shared behind NAT. */
+  readonly address?: string | undefined;
 };
 
 /**
@@ -150,6 +152,8 @@ export type NearRule = {
 export type Allowed = {
   readonly allowed: true;
   readonly rule: string;
+  /** The rule's owner keeps its name from the caller. */
+  readonly isHidden?: true;
   readonly subject: string;
   readonly audience: readonly string[];
   readonly claims: ClaimSet;

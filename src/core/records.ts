@@ -22,6 +22,8 @@ export type RecordFields = {
   readonly userCode?: string | undefined;
 };
 
+export type NewRecord = { readonly key: RecordKey; readonly fields: RecordFields };
+
 export type FoundRecord = RecordFields & {
   readonly id: string;
   readonly consumedAt?: EpochSeconds | undefined;
@@ -55,9 +57,11 @@ export interface RecordStore {
   ): Promise<FoundRecord | undefined>;
   /** True for exactly one caller; false where it was consumed before or is not there. */
   consume(key: RecordKey, now: EpochSeconds): Promise<boolean>;
+  /** Consumes it and writes what is given for it, which has names of its own, in one change; false as of `consume`. */
+  redeem(key: RecordKey, made: readonly NewRecord[], now: EpochSeconds): Promise<boolean>;
   /** True where it was there, expired or not. */
   remove(key: RecordKey): Promise<boolean>;
-  /** Removes everything of the family in the realm; how many. */
+  /** Removes everything of the family in the realm, also what is being redeemed meanwhile; how many. */
   removeFamily(realm: string, family: string): Promise<number>;
   /** Removes everything of the realm; how many. */
   removeRealm(realm: string): Promise<number>;

@@ -58,11 +58,14 @@ export function createRelay(parts: RelayParts): Issuer {
     if (old !== undefined && clock.elapsed() < restsUntil) return old;
     try {
       const issued = await authority.issueToken(claimed, request);
-      remembered.keep(key, issued);
+      if (mayReuse) remembered.keep(key, issued);
       restsUntil = Number.NEGATIVE_INFINITY;
       return issued;
     } catch (error) {
-      if (!(error instanceof IssuerError) || error.code !== 'temporarily_unavailable') throw error;
+      if (!(error instanceof IssuerError) || error.code !== 'temporarily_unavailable') {
+        remembered.forget(key); // a workload that was refused gets no old token later
+        throw error;
+      }
       restsUntil = clock.elapsed() + PAUSE_SECONDS;
       const left = mayReuse ? remembered.find(key) : undefined;
       if (left === undefined) throw error;
@@ -128,9 +131,14 @@ class Remembered {
       return;
     this.#kept.delete(key); // so that it becomes the youngest
     const lifeSeconds = issued.claims.exp - this.#clock.now();
+    if (lifeSeconds < floorSeconds) return;
     this.#kept.set(key, { issued, keptAt: this.#clock.elapsed(), lifeSeconds });
     const [oldest] = this.#kept.keys();
     if (this.#kept.size > REMEMBERED_MAX && oldest !== undefined) this.#kept.delete(oldest);
+  }
+
+  forget(key: string): void {
+    this.#kept.delete(key);
   }
 
   /** By both clocks, since the wall clock may have jumped back. */

@@ -16,6 +16,8 @@ export type AdminParts = {
     readonly rotateEverySeconds: number;
     readonly publishAtLeastSeconds: number;
     readonly cacheForSeconds: number;
+    /** Those that rules ask for. */
+    readonly algorithms: readonly Algorithm[];
   };
   /** Each resolves once the change is stored; throws IssuerError. */
   readonly rotate: (algorithm: Algorithm | undefined, isForced: boolean) => Promise<void>;
@@ -126,7 +128,6 @@ const REVOKE: Operation = {
   responses: {
     ...bodyErrors,
     404: errorAnswer('There is no such key'),
-    409: errorAnswer('No other key could sign then'),
   },
 };
 const IMPORT: Operation = {

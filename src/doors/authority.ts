@@ -7,7 +7,7 @@ import * as v from 'valibot';
 import { parseAudience } from '../core/audience.ts';
 import { type ErrorCode, IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
-import type { BearerPeer, TokenRequest } from '../core/ports.ts';
+import type { BearerPeer, Decision, TokenRequest } from '../core/ports.ts';
 import { readFields } from './body.ts';
 import { type Door, ERROR_STATUS, type Route } from './door.ts';
 import { bodyErrors, errorAnswer, jsonBody } from './openapi.ts';
@@ -36,10 +36,16 @@ export function open(_block: v.InferOutput<typeof config>, { issuer }: Authority
   const explain = route('/v1/sidecar/explain', 'explainSidecarToken', async (http) => {
     const { peer, request } = await parse(http);
     const { workload, decision } = await issuer.explain(peer, request);
-    const shown = decision.allowed ? decision : { ...decision, nearest: decision.shown };
-    return { workload: { ...workload, selectors: [...workload.selectors] }, decision: shown };
+    return { workload: { ...workload, selectors: [...workload.selectors] }, decision: visible(decision) };
   });
   return { name: 'authority', surface: 'private', routes: [tokens, explain], errorStatus };
+}
+
+/** Without the rules that their owners hide. */
+function visible(decision: Decision): object {
+  if (decision.allowed) return decision;
+  const { nearest: _, ...rest } = decision;
+  return rest;
 }
 
 function route(path: string, operationId: string, answer: (http: Context) => Promise<object>): Route {
@@ -64,7 +70,8 @@ async function parse(http: Context): Promise<{ readonly peer: BearerPeer; readon
   const { claimed, audience, ttl, aws_principal_tags: principalTags } = fields.output;
   const request = { audience: parseAudience(audience), ttlSeconds: ttl, principalTags };
   http.state.audience = request.audience;
-  return { peer: { kind: 'bearer', token, claimed }, request };
+  const { remoteAddress: address } = http.req.socket;
+  return { peer: { kind: 'bearer', token, claimed, address }, request };
 }
 
 const Fields = v.object({

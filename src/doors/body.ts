@@ -6,8 +6,12 @@ import { parseJsonObject } from '../core/json.ts';
 export const BODY_MAX_BYTES = 64 * 1024;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 
-/** The body's bytes. Throws `request_too_large`, and `invalid_request` where the caller hangs up. */
-export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): Promise<Buffer> {
+/** The body's bytes. Throws `request_too_large`, the signal's reason, and `invalid_request` where the caller hangs up. */
+export function readBody(
+  request: IncomingMessage,
+  maxBytes = BODY_MAX_BYTES,
+  signal?: AbortSignal,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -18,6 +22,7 @@ export function readBody(request: IncomingMessage, maxBytes = BODY_MAX_BYTES): P
     };
     if (Number(request.headers['content-length'] ?? 0) > maxBytes)
       return refuse(new IssuerError('request_too_large', `Content-Length is over ${maxBytes}`));
+    signal?.addEventListener('abort', () => refuse(signal.reason), { once: true });
     request.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size > maxBytes) refuse(new IssuerError('request_too_large', `the body is over ${maxBytes} bytes`));
@@ -56,11 +61,20 @@ export function parseFields(
   contentType: string | undefined,
   readers: FormReaders = {},
 ): Readonly<Record<string, unknown>> {
-  const text = bytes.toString('utf8').trim();
+  const text = decodeText(bytes).trim();
   if (text === '') return {};
   if (text.startsWith('{')) return parseJson(text);
   if (contentType !== undefined && FORM.test(contentType)) return parseForm(text, readers);
   throw malformed('the body is no JSON object');
+}
+
+/** No two bodies read the same: what is no UTF-8 has no replacement character in its place. Throws `invalid_request`. */
+export function decodeText(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw malformed('the body is no UTF-8');
+  }
 }
 
 /** Throws `invalid_request`. */
@@ -73,6 +87,7 @@ function parseJson(text: string): Readonly<Record<string, unknown>> {
 }
 
 function parseForm(text: string, readers: FormReaders): Readonly<Record<string, unknown>> {
+  assertUtf8(text);
   const form = new URLSearchParams(text);
   const names = [...form.keys()];
   if (new Set(names).size !== names.length) throw malformed('a field is repeated');
@@ -82,6 +97,15 @@ function parseForm(text: string, readers: FormReaders): Readonly<Record<string, 
     return reader === undefined ? value : (reader(value) ?? value);
   };
   return Object.fromEntries([...form].map(([name, value]) => [name, read(name, value)]));
+}
+
+/** Of what is percent-encoded. */
+function assertUtf8(text: string): void {
+  try {
+    for (const [bytes] of text.matchAll(/(?:%[\da-f]{2})+/gi)) decodeURIComponent(bytes);
+  } catch {
+    throw malformed('the body is no UTF-8');
+  }
 }
 
 /** The caller may read why; nothing of the body is in it. */

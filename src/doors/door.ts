@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa, { type Context } from 'koa';
 import { type ErrorCode, IssuerError } from '../core/errors.ts';
 import type { Peer, Recorder } from '../core/ports.ts';
-import { buildRouteTable, findRoute, type Methods } from './route-table.ts';
+import { buildRouteTable, type Found, findRoute, type Match, type Methods } from './route-table.ts';
 
 /** The listener that a door's routes hang on. */
 export type Surface = 'workload' | 'public' | 'private' | 'status' | 'admin';
@@ -82,21 +82,34 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
   const isLocal = parts.surface === 'workload' || parts.surface === 'admin';
   const app = new Koa();
   app.use(async (context) => {
-    const { methods, parameters } = findRoute(table, context.path) ?? {};
-    const found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
-    context.state.parameters = parameters;
+    let match: Match | undefined;
+    let found: Found | undefined;
     try {
+      const path = pathOf(context);
+      match = findRoute(table, path);
+      const methods = match?.methods;
+      context.state.parameters = match?.parameters;
+      found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
       if (isLocal) assertDirect(context);
       if (methods === undefined) throw new IssuerError('not_found', 'no door has this path'); // which may hold anything: it is not logged
       if (found === undefined) throw methodNotAllowed(context, methods);
       await found.route.handle(context);
     } catch (error) {
-      const [beside] = methods?.values() ?? [];
+      const [beside] = match?.methods.values() ?? [];
       answerError(context, { door: found?.door, shapedBy: (found ?? beside)?.door }, error, parts);
     }
   });
   app.on('error', () => undefined); // a caller that hangs up is no news
   return app.callback();
+}
+
+/** Koa parses the target when it is first asked for. */
+function pathOf(context: Context): string {
+  try {
+    return context.path;
+  } catch {
+    throw new IssuerError('invalid_request', 'the request target is no URL');
+  }
 }
 
 /** Serves the OpenAPI document of the doors beside it. */

@@ -50,8 +50,9 @@ function describe({ workload, decision }: Explanation, isOwner: boolean): Readon
     const { code, reason, nearest, shown } = decision;
     return { allowed: false, caller, code, reason, nearest: isOwner ? nearest : shown };
   }
-  const { rule, subject, audience, ttlSeconds, algorithm, claims } = decision;
-  return { allowed: true, caller, rule, subject, audience, ttlSeconds, algorithm, claims };
+  const { subject, audience, ttlSeconds, algorithm, claims } = decision;
+  const rule = isOwner || decision.isHidden !== true ? { rule: decision.rule } : {};
+  return { allowed: true, caller, ...rule, subject, audience, ttlSeconds, algorithm, claims };
 }
 
 function door(surface: Door['surface'], handle: Route['handle']): Door {
@@ -63,7 +64,7 @@ function door(surface: Door['surface'], handle: Route['handle']): Door {
     responses: {
       200: jsonAnswer('The decision'),
       ...bodyErrors,
-      403: errorAnswer('The kernel could not say who is calling'),
+      403: errorAnswer('It could not be proven who is calling'),
       404: errorAnswer('There is no such process'),
     },
   };

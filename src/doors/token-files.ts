@@ -28,6 +28,8 @@ export type TokenFilesParts = {
   readonly now: () => EpochSeconds;
   /** A number in [0, 1). */
   readonly random: () => number;
+  /** The key is published still; every key is where nobody here knows. */
+  readonly isPublished?: (keyId: string) => boolean;
   readonly onRefresh: (
     file: TokenFile,
     outcome: { readonly expiresAt: EpochSeconds } | { readonly error: unknown },
@@ -37,7 +39,10 @@ export type TokenFilesParts = {
 export interface TokenFiles {
   /** Paths that hold no token of this run yet. */
   missing(): readonly string[];
-  close(): void;
+  /** Refreshes at once what was signed by a key that is published no more. */
+  keysChanged(): void;
+  /** No file changes once it resolves. */
+  close(): Promise<void>;
 }
 
 /** At most; after a fault all sidecars try again, and not in step. */
@@ -51,21 +56,31 @@ const JITTER = 0.1;
 
 /** Resolves when each file was tried once. */
 export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
-  const written = new Set<string>();
+  const { isPublished = () => true } = parts;
+  /** The key of the token in each file. */
+  const written = new Map<string, string>();
+  /** Of the files that are not being refreshed. */
   const timers = new Map<string, NodeJS.Timeout>();
+  const writing = new Map<string, Promise<void>>();
   let isClosed = false;
 
+  const isRevoked = ({ path }: TokenFile) => !isPublished(written.get(path) ?? '');
+
   async function refresh(file: TokenFile): Promise<void> {
+    clearTimeout(timers.get(file.path));
+    timers.delete(file.path);
     let seconds = RETRY_SECONDS * (1 - RETRY_SPREAD * parts.random());
     try {
       const { workload, rule } = file.vouched();
       const request = { audience: [file.audience], principalTags: file.principalTags, rule };
-      const { token, claims } = await parts.issuer.issueTokenFor('token-files', workload, request);
+      const { token, claims, keyId } = await parts.issuer.issueTokenFor('token-files', workload, request);
       if (isClosed) return; // whoever opened the files anew may have written a newer one
-      await replaceFile(file.path, token, file);
-      written.add(file.path);
+      writing.set(file.path, replaceFile(file.path, token, file));
+      await writing.get(file.path);
+      written.set(file.path, keyId);
       parts.onRefresh(file, { expiresAt: claims.exp });
-      seconds = ((claims.exp - claims.iat) / 2) * (1 - JITTER * parts.random());
+      // Else it was revoked meanwhile, and is tried again soon.
+      if (!isRevoked(file)) seconds = ((claims.exp - claims.iat) / 2) * (1 - JITTER * parts.random());
     } catch (error) {
       parts.onRefresh(file, { error });
     }
@@ -83,9 +98,14 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
   await Promise.all(parts.files.map(refresh));
   return {
     missing: () => parts.files.map((file) => file.path).filter((path) => !written.has(path)),
-    close() {
+    keysChanged() {
+      if (isClosed) return;
+      for (const file of parts.files) if (timers.has(file.path) && isRevoked(file)) refresh(file);
+    },
+    async close() {
       isClosed = true;
       for (const timer of timers.values()) clearTimeout(timer);
+      await Promise.allSettled(writing.values());
     },
   };
 }
@@ -116,9 +136,19 @@ export async function replaceFile(path: string, text: string, rights: Rights): P
       await unlink(temporary).catch(() => undefined);
       throw error;
     }
+  } catch (error) {
+    throw named(error, inside(''), path);
   } finally {
     await directory.close();
   }
+}
+
+/** The system's error with the path that people know, not the one through the held directory. */
+function named(error: unknown, held: string, path: string): unknown {
+  const { message } = error as Error;
+  if (!message.includes(held)) return error;
+  const text = message.replaceAll(held, `${dirname(path)}/`.replace('//', '/'));
+  return new IssuerError('server_error', text);
 }
 
 /** From the root down, one name at a time: a symbolic link anywhere in the path could lead to any directory. */

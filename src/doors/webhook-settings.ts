@@ -1,10 +1,13 @@
 /** Settings of `doors.webhook`; all but the first two are those of `mintmark inject` too. */
 import * as v from 'valibot';
+import { numberPattern } from '../core/number-pattern.ts';
 
 const DNS_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
-const IMAGE = /^[\w][\w.:/@-]{0,510}$/;
+export const IMAGE = /^[\w][\w.:/@-]{0,510}$/;
 const AUTHORITY = /^https:\/\/[a-z0-9.[\]:-]{1,260}(?:\/[\w.~-]+)*$/;
-const LISTEN = /^(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\]):[1-9]\d{3,4}$/;
+const BYTE = `(?:${numberPattern(0, 255)})`;
+const PORT = numberPattern(1024, 65_535);
+const LISTEN = new RegExp(`^(?:${BYTE}(?:\\.${BYTE}){3}|\\[[0-9a-f:.]+\\]):(?:${PORT})$`);
 const QUANTITY = /^\d{1,12}(?:\.\d{1,3})?(?:m|k|[KMG]i?)?$/;
 const CONTROL = /\p{Cc}|\p{Zl}|\p{Zp}/u;
 
@@ -23,8 +26,8 @@ function quantities(description: string, fallback: { readonly cpu?: string; read
 
 const resources = v.pipe(
   v.strictObject({
-    requests: quantities('What is set aside for it.', { cpu: '10m', memory: '32Mi' }),
-    limits: quantities('What it may use.', { memory: '64Mi' }),
+    requests: quantities('What is set aside for it.', { cpu: '10m', memory: '48Mi' }),
+    limits: quantities('What it may use.', { memory: '96Mi' }),
   }),
   v.description("The sidecar's resources."),
 );
@@ -104,6 +107,17 @@ export const config = v.strictObject({
       'PEM file of the CA that sidecars verify the authority by; default: the CA that Mintmark made itself, or those that every system trusts.',
       '/etc/mintmark-tls/ca.crt',
     ),
+  ),
+  maxInFlight: v.optional(
+    v.pipe(
+      v.number(),
+      v.integer(),
+      v.minValue(1),
+      v.maxValue(4096),
+      v.description('Pods that are injected at once; each may take 4 MiB. The API server asks again.'),
+      v.examples([64]),
+    ),
+    64,
   ),
   ...settings.entries,
 });

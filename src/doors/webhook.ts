@@ -6,10 +6,11 @@ import { readFile } from 'node:fs/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Context } from 'koa';
 import { IssuerError } from '../core/errors.ts';
-import { readBody } from './body.ts';
+import { decodeText } from './body.ts';
 import { type CaBundle, keepCaBundle } from './ca-bundle.ts';
 import type { Door } from './door.ts';
 import { errorAnswer, jsonAnswer } from './openapi.ts';
+import { createReading } from './reading.ts';
 import type { WebhookConfig } from './webhook-settings.ts';
 
 export { config, type WebhookConfig } from './webhook-settings.ts';
@@ -28,17 +29,35 @@ export type WebhookDoor = Door & { close(): Promise<void> };
 
 /** etcd takes no object of more than 1.5 MiB by default and the API server no request of more than 3 MiB. */
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
+/** The API server sends what it has in memory. */
+const BODY_DEADLINE_MS = 2_000;
 const VERSION = 'admission.k8s.io/v1';
 
 export function open(block: WebhookConfig, context: WebhookContext): WebhookDoor {
   const bundle = startBundle(block, context);
+  const { maxInFlight } = block;
+  const readReview = createReading({
+    most: maxInFlight,
+    mostPerAddress: Math.ceil(maxInFlight / 4),
+    deadlineMs: BODY_DEADLINE_MS,
+    maxBytes: BODY_MAX_BYTES,
+  });
+  let inFlight = 0;
   async function handle(http: Context): Promise<void> {
-    const review = parseReview(await readBody(http.req, BODY_MAX_BYTES));
-    http.body = {
-      apiVersion: VERSION,
-      kind: 'AdmissionReview',
-      response: await answer(review, block, context),
-    };
+    // Whoever reaches the listener may begin a body: only what is there takes a place.
+    const bytes = await readReview(http.req);
+    // The API server asks again by itself (Retry-After), within the webhook's timeoutSeconds.
+    if (inFlight >= maxInFlight)
+      throw new IssuerError('temporarily_unavailable', `${inFlight} pods are being injected already`, {
+        retryAfterSeconds: 1,
+      });
+    inFlight++;
+    try {
+      const response = await answer(parseReview(bytes), block, context);
+      http.body = { apiVersion: VERSION, kind: 'AdmissionReview', response };
+    } finally {
+      inFlight--;
+    }
   }
   return {
     name: 'webhook',
@@ -87,8 +106,9 @@ function isPodRequest({ kind, subResource }: Fields): boolean {
 }
 
 function parseJson(bytes: Buffer): unknown {
+  const text = decodeText(bytes);
   try {
-    return JSON.parse(bytes.toString('utf8'));
+    return JSON.parse(text);
   } catch (cause) {
     throw new IssuerError('invalid_request', 'the body is no valid JSON', {
       cause: (cause as Error).name,
@@ -170,6 +190,8 @@ const OPERATION = {
   responses: {
     200: jsonAnswer('AdmissionReview with the response: a JSON Patch, or the reason for the refusal'),
     400: errorAnswer('The body is no AdmissionReview'),
+    408: errorAnswer('The body was not there in two seconds'),
     413: errorAnswer('The body is over 4 MiB'),
+    503: errorAnswer('Too many pods are being injected at once: ask again after Retry-After'),
   },
 };

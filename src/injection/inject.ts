@@ -2,6 +2,7 @@
  * Pod → the pod with its sidecar: pure, and the same again for a pod that has it.
  * Containers that came in between (another webhook's) get what the others have.
  */
+import { posix } from 'node:path';
 import { readAnnotations } from './annotations.ts';
 import { provisionOf } from './clouds.ts';
 import { resolvable } from './dns.ts';
@@ -91,12 +92,17 @@ function assertMounts({ name: container, volumeMounts }: Container): void {
       throw refuse(`container ${container} mounts ${TOKEN_VOLUME}, which is the sidecar's alone`);
     if (name === SOCKET_VOLUME && readOnly !== true)
       throw refuse(`container ${container} mounts ${SOCKET_VOLUME} and must do so with readOnly: true`);
-    const path = mountPath.replace(/\/+$/, '');
+    const path = normalPath(mountPath);
     if (name !== SOCKET_VOLUME && (path === RUN_DIRECTORY || path.startsWith(`${RUN_DIRECTORY}/`)))
       throw refuse(
         `container ${container} mounts ${name} at ${mountPath}, where the socket's directory goes`,
       );
   }
+}
+
+/** `/run/./mintmark/` → `/run/mintmark`, as the kernel goes there. */
+function normalPath(mountPath: string): string {
+  return posix.resolve('/', mountPath);
 }
 
 function connectAll(pod: Pod, env: readonly Env[]): Pod {
@@ -120,7 +126,7 @@ function connectContainer(container: Container, env: readonly Env[]): Container 
   const mounts = container.volumeMounts ?? [];
   const own = new Set((container.env ?? []).map(({ name }) => name));
   const missing = env.filter(({ name }) => !own.has(name));
-  const isMounted = mounts.some(({ mountPath }) => mountPath.replace(/\/+$/, '') === RUN_DIRECTORY);
+  const isMounted = mounts.some(({ mountPath }) => normalPath(mountPath) === RUN_DIRECTORY);
   if (missing.length === 0 && isMounted) return container;
   return {
     ...container,

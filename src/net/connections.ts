@@ -25,7 +25,11 @@ export type PeerOptions = {
   readonly maxConnectionsPerUid: number;
   /** Called once for each proven peer, before a byte of it is read. */
   readonly onPeer?: ((peer: UnixPeer) => void) | undefined;
+  readonly onRefused?: OnRefused | undefined;
 };
+
+/** Called for each connection that was closed unread, with what there are too many of. */
+export type OnRefused = (limit: 'all' | 'uid' | 'address') => void;
 
 /** The key in the count of connections of callers whose uid was not proven. */
 const UNPROVEN = -1;
@@ -36,17 +40,35 @@ export function capturePeers(server: Server, options: PeerOptions): void {
   server.prependListener('connection', (socket: Socket) => {
     const peer = capture(socket, options.strictPeer);
     const uid = peer instanceof IssuerError ? UNPROVEN : peer.uid;
-    const count = (connectionsOf.get(uid) ?? 0) + 1;
-    connectionsOf.set(uid, count);
+    const count = countOf(connectionsOf, uid, socket);
     peers.set(socket, peer);
-    socket.once('close', () => {
-      if (!(peer instanceof IssuerError)) peer.close();
-      const left = (connectionsOf.get(uid) ?? 1) - 1;
-      if (left === 0) connectionsOf.delete(uid);
-      else connectionsOf.set(uid, left);
-    });
-    if (count > options.maxConnectionsPerUid) socket.destroy();
-    else if (!(peer instanceof IssuerError)) options.onPeer?.(peer);
+    if (!(peer instanceof IssuerError)) socket.once('close', () => peer.close());
+    if (count > options.maxConnectionsPerUid) {
+      socket.destroy();
+      options.onRefused?.('uid');
+    } else if (!(peer instanceof IssuerError)) options.onPeer?.(peer);
+  });
+}
+
+/** One more of them for as long as the connection lasts; returns how many that makes. */
+function countOf<K>(counts: Map<K, number>, key: K, socket: Socket): number {
+  const count = (counts.get(key) ?? 0) + 1;
+  counts.set(key, count);
+  socket.once('close', () => {
+    const left = (counts.get(key) ?? 1) - 1;
+    if (left === 0) counts.delete(key);
+    else counts.set(key, left);
+  });
+  return count;
+}
+
+/** Closes what an address has beyond its number of connections, before TLS begins. */
+export function limitAddresses(server: Server, most: number, onRefused: OnRefused | undefined): void {
+  const connectionsOf = new Map<string | undefined, number>();
+  server.prependListener('connection', (socket: Socket) => {
+    if (countOf(connectionsOf, socket.remoteAddress, socket) <= most) return;
+    socket.destroy();
+    onRefused?.('address');
   });
 }
 

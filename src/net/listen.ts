@@ -3,7 +3,7 @@ import { createServer, type RequestListener, type Server, type ServerOptions } f
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { answerClientError } from './bad-request.ts';
-import { Connections, capturePeers, type PeerOptions } from './connections.ts';
+import { Connections, capturePeers, limitAddresses, type PeerOptions } from './connections.ts';
 import type { TlsPair } from './tls.ts';
 import { claimPath, type SocketPath } from './unix-path.ts';
 
@@ -24,6 +24,8 @@ export type Limits = {
   readonly maxConnections: number;
   /** UNIX sockets only. */
   readonly maxConnectionsPerUid: number;
+  /** TCP only. */
+  readonly maxConnectionsPerAddress: number;
 };
 
 export const DEFAULT_LIMITS: Limits = {
@@ -34,6 +36,7 @@ export const DEFAULT_LIMITS: Limits = {
   maxHeaderBytes: 8_192,
   maxConnections: 1_024,
   maxConnectionsPerUid: 256,
+  maxConnectionsPerAddress: Number.POSITIVE_INFINITY,
 };
 
 export type ListenOptions = {
@@ -42,6 +45,7 @@ export type ListenOptions = {
   readonly limits?: Partial<Limits> | undefined;
   readonly strictPeer?: boolean | undefined;
   readonly onPeer?: PeerOptions['onPeer'];
+  readonly onRefused?: PeerOptions['onRefused'];
   /** A fault that the listener survives, such as an accept without a free descriptor. */
   readonly onFault?: ((error: Error) => void) | undefined;
 };
@@ -64,8 +68,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const tls = 'host' in target ? target.tls : undefined;
   const server = createHttpServer(limits, tls);
   const connections = new Connections(server, tls ? 'secureConnection' : 'connection');
-  if (!('host' in target))
-    capturePeers(server, { ...options, ...limits, strictPeer: options.strictPeer ?? false });
+  if ('host' in target) limitAddresses(server, limits.maxConnectionsPerAddress, options.onRefused);
+  else capturePeers(server, { ...options, ...limits, strictPeer: options.strictPeer ?? false });
+  server.on('drop', () => options.onRefused?.('all'));
   server.on('request', connections.gate(options.handler));
   server.on('clientError', (error: Error, socket: Socket) =>
     answerClientError(error, socket, connections.isHalfAnswered(socket)),

@@ -1,6 +1,6 @@
 /** The public listener's certificate and key from files, taken up again when the files change. */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { constants, open, stat } from 'node:fs/promises';
 import { createSecureContext } from 'node:tls';
 import { IssuerError } from '../core/errors.ts';
 import type { EpochSeconds } from '../core/ports.ts';
@@ -63,12 +63,23 @@ async function read<T>(
 ): Promise<{ readonly pem: Buffer; readonly parsed: T } | undefined> {
   let pem: Buffer | undefined;
   try {
-    pem = await readFile(files[file]);
+    pem = await readPlain(files[file]);
     return { pem, parsed: parse(pem) };
   } catch (error) {
     const why = pem === undefined ? `TLS ${file}` : `${files[file]} ${HOLDS_NONE[file]}`;
     report(file, `${why}: ${(error as Error).message}`);
     return undefined;
+  }
+}
+
+/** Links are followed; a pipe that nobody writes to holds up nothing. */
+async function readPlain(path: string): Promise<Buffer> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!(await handle.stat()).isFile()) throw new Error(`${path} is not a file`);
+    return await handle.readFile();
+  } finally {
+    await handle.close();
   }
 }
 

@@ -59,7 +59,6 @@ export function auditRecorder(log: Log, onFault: (error: unknown) => void = () =
 }
 
 function describePeer(peer: Peer | undefined, workload?: Workload) {
-  if (peer?.kind === 'unix') return { pid: peer.pid, uid: peer.uid, gid: peer.gid };
   const facts: Facts = workload?.facts ?? {};
   if (facts['jwt.issuer'] !== undefined)
     return {
@@ -68,6 +67,8 @@ function describePeer(peer: Peer | undefined, workload?: Workload) {
       jti: facts['jwt.id'],
       client: facts['oauth.client'],
     };
+  if (peer?.kind === 'unix')
+    return { pid: peer.pid, uid: peer.uid, gid: peer.gid, container: facts['docker.container-id'] };
   if (facts['k8s.pod-uid'] === undefined) return undefined;
   return { pod: facts['k8s.pod-name'], ns: facts['k8s.ns'], podUid: facts['k8s.pod-uid'] };
 }

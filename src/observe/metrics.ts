@@ -37,6 +37,7 @@ export type Metrics = {
   configReloaded(isTaken: boolean): void;
   auditFailed(): void;
   clockJumped(): void;
+  connectionRefused(listener: string, limit: string): void;
 };
 
 /** From a signature of P-256 to a caller's patience, in seconds. */
@@ -73,6 +74,12 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const storeErrors = counter('store_errors_total', 'Faults of the key store.', 'operation');
   const auditErrors = counter('audit_errors_total', 'Audit lines that could not be written.');
   const clockJumps = counter('clock_jumps_total', 'Jumps of the wall clock that were noticed.');
+  const refusedConnections = counter(
+    'connections_refused_total',
+    'Connections that were closed unread, since there were too many in all, of a user or of an address.',
+    'listener',
+    'limit',
+  );
   for (const operation of ['read', 'write']) storeErrors.inc({ operation }, 0);
   return {
     async exposition() {
@@ -85,6 +92,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
     storeFailed: (operation) => storeErrors.inc({ operation }),
     auditFailed: () => auditErrors.inc(),
     clockJumped: () => clockJumps.inc(),
+    connectionRefused: (listener, limit) => refusedConnections.inc({ listener, limit }),
     ...tokenFileMetrics(registry),
     ...reloadMetrics(registry),
   };

@@ -63,7 +63,8 @@ export function open(parts: AuthorityParts): Authority {
       const { workload, decision } = read(ExplainAnswer, await post(EXPLAIN, fieldsOf(claimed, request)));
       return {
         workload: { ...workload, selectors: new Set(workload.selectors) },
-        decision: decision as never,
+        // It tells the rules that may be shown, and no others.
+        decision: (decision.allowed ? decision : { ...decision, nearest: decision.shown }) as never,
       };
     },
     async close() {

@@ -127,11 +127,12 @@ class StoredRing implements LiveRing {
   async #wanted(change: RingChange): Promise<KeyRing> {
     const settings = this.#parts.settings();
     const now = this.#time.now();
-    const changed = change(this.#ring, now, settings);
-    const due = advance(changed, now, settings);
+    const before = this.#ring;
+    const changed = change(before, now, settings);
+    const due = advance(changed, now, settings, [], before);
     if (due.missing.length === 0) return due.ring;
     const spares = await Promise.all(due.missing.map((algorithm) => this.#parts.generateKey(algorithm)));
-    return advance(changed, now, settings, spares).ring;
+    return advance(changed, now, settings, spares, before).ring;
   }
 
   async #read(): Promise<void> {

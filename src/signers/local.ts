@@ -54,6 +54,7 @@ export function signWith({ algorithm, privateKey }: RingKey, bytes: Uint8Array):
 export function open(parts: LocalSignerParts): Signer {
   let ring: KeyRing | undefined;
   let ready = new Map<string, ReadyKey>();
+  let isClosed = false;
   const signBytes = createQueue();
 
   function readyKey(algorithm: Algorithm, type: TokenType): ReadyKey {
@@ -72,6 +73,7 @@ export function open(parts: LocalSignerParts): Signer {
 
   return {
     async sign(claims, algorithm, type = 'JWT') {
+      if (isClosed) throw new IssuerError('temporarily_unavailable', 'the signer is closed');
       parts.assertFresh();
       const { key, header, input } = readyKey(algorithm, type);
       assertWithinLimit(key, claims);
@@ -83,6 +85,7 @@ export function open(parts: LocalSignerParts): Signer {
       } satisfies SignedToken;
     },
     async close() {
+      isClosed = true;
       ready.clear();
     },
   };

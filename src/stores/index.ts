@@ -8,6 +8,8 @@ import type { KubeConfig } from '@kubernetes/client-node';
 export type StoreContext = {
   /** Our own effective user id. */
   readonly uid: number;
+  /** Our group ids, the supplementary ones too. */
+  readonly gids: readonly number[];
   /** flock(fd, LOCK_EX | LOCK_NB): whether the lock is now ours; it is freed when the fd is closed. */
   lock(fd: number): boolean;
   /** One line for the operator. */

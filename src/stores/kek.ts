@@ -13,6 +13,8 @@ export type KekSource =
   /** Made there if it is not, in the store's own directory; only for the one who holds the store's lock. */
   | { readonly generate: string };
 
+type KekContext = Pick<StoreContext, 'warn' | 'uid' | 'gids'>;
+
 const KEK_BYTES = 32;
 /** 64 hexadecimal digits and a line's end are the longest form. */
 const MAX_FILE_BYTES = 66;
@@ -22,7 +24,7 @@ const MAX_FILE_BYTES = 66;
  * section 4), the texts with or without a newline. The caller wipes the Buffer.
  * Throws `server_error`, which names the file and how to mend it.
  */
-export async function loadKek(source: KekSource, context: Pick<StoreContext, 'warn'>): Promise<Buffer> {
+export async function loadKek(source: KekSource, context: KekContext): Promise<Buffer> {
   try {
     if ('generate' in source) return await loadOrGenerate(source.generate, context);
     if ('credential' in source) return await readKek(credentialPath(source));
@@ -49,7 +51,7 @@ function credentialPath(source: { credential: string; directory: string | undefi
   return join(directory, credential);
 }
 
-async function loadOrGenerate(path: string, context: Pick<StoreContext, 'warn'>): Promise<Buffer> {
+async function loadOrGenerate(path: string, context: KekContext): Promise<Buffer> {
   const beside = dirname(path);
   context.warn(
     `the key-encryption key ${path} lies beside the keys that it protects, so whoever copies ${beside} has both: set keys.encryption to a file on another volume or to a systemd credential`,
@@ -69,14 +71,14 @@ async function loadOrGenerate(path: string, context: Pick<StoreContext, 'warn'>)
 }
 
 /** With `context`: checks the mode, which systemd itself answers for where it made the file. */
-async function readKek(path: string, context?: Pick<StoreContext, 'warn'>): Promise<Buffer> {
+async function readKek(path: string, context?: KekContext): Promise<Buffer> {
   // Links are followed: Kubernetes shows a secret's files through them.
   const handle = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const bytes = Buffer.alloc(MAX_FILE_BYTES + 1);
   try {
     const found = await handle.stat();
     if (!found.isFile()) throw new IssuerError('server_error', `key-encryption key ${path} is not a file`);
-    if (context) checkMode(path, found.mode & 0o7777, context);
+    if (context) checkMode(path, found, context);
     const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0);
     const kek = decodeKek(bytes.subarray(0, bytesRead));
     if (kek === undefined) {
@@ -92,7 +94,10 @@ async function readKek(path: string, context?: Pick<StoreContext, 'warn'>): Prom
   }
 }
 
-function checkMode(path: string, mode: number, context: Pick<StoreContext, 'warn'>): void {
+type Found = { readonly mode: number; readonly uid: number; readonly gid: number };
+
+function checkMode(path: string, found: Found, { uid, gids, warn }: KekContext): void {
+  const mode = found.mode & 0o7777;
   const octal = mode.toString(8).padStart(4, '0');
   if ((mode & 0o037) !== 0) {
     throw new IssuerError(
@@ -100,8 +105,10 @@ function checkMode(path: string, mode: number, context: Pick<StoreContext, 'warn
       `key-encryption key ${path} is open to others (mode ${octal}): chmod 0400 ${path}`,
     );
   }
-  if ((mode & 0o040) !== 0)
-    context.warn(`key-encryption key ${path} is readable by its group (mode ${octal})`);
+  // Another's file that we read as one of its group is ours in the only way there is: a pod's fsGroup.
+  const isLentToUs = found.uid !== uid && gids.includes(found.gid);
+  if ((mode & 0o040) !== 0 && !isLentToUs)
+    warn(`key-encryption key ${path} is readable by its group (mode ${octal})`);
 }
 
 /** Undefined unless the bytes are one of the three forms. The result is a copy. */

@@ -1,7 +1,14 @@
 /** Records in one table in PostgreSQL, for any number of replicas: each call is one conditional statement. */
 import { IssuerError } from '../core/errors.ts';
 import type { EpochSeconds } from '../core/ports.ts';
-import type { FoundRecord, RecordFields, RecordKey, RecordPayload, RecordStore } from '../core/records.ts';
+import type {
+  FoundRecord,
+  NewRecord,
+  RecordFields,
+  RecordKey,
+  RecordPayload,
+  RecordStore,
+} from '../core/records.ts';
 import { config, type PostgresBlock } from './postgres-config.ts';
 import { type Database, openDatabase } from './postgres-database.ts';
 import {
@@ -39,6 +46,12 @@ const sqlFor = (t: string) => ({
   uid: `SELECT ${COLUMNS} FROM ${t} WHERE realm = $1 AND model = $2 AND uid = $3 AND ${live('$4')}`,
   userCode: `SELECT ${COLUMNS} FROM ${t} WHERE realm = $1 AND model = $2 AND user_code = $3 AND ${live('$4')}`,
   consume: `UPDATE ${t} SET consumed_at = $4 WHERE ${AT} AND consumed_at IS NULL AND ${live('$4')}`,
+  redeem: `WITH used AS (UPDATE ${t} SET consumed_at = $4
+      WHERE ${AT} AND consumed_at IS NULL AND ${live('$4')} RETURNING 1),
+    made AS (INSERT INTO ${t} (realm, model, id, payload, expires_at, family, uid, user_code)
+      SELECT realm, model, id, payload, expires_at, family, uid, user_code
+      FROM json_populate_recordset(NULL::${t}, $5::json) WHERE EXISTS (SELECT 1 FROM used))
+    SELECT 1 FROM used`,
   remove: `DELETE FROM ${t} WHERE ${AT}`,
   removeFamily: `DELETE FROM ${t} WHERE family = $2 AND realm = $1`,
   removeRealm: `DELETE FROM ${t} WHERE realm = $1`,
@@ -121,13 +134,26 @@ class PostgresRecords implements RecordStore {
     return (await this.#change('consume', [...placeOf(key), now])) === 1;
   }
 
+  async redeem(key: RecordKey, made: readonly NewRecord[], now: EpochSeconds): Promise<boolean> {
+    const rows = made.map(({ key: made, fields }) => {
+      const [realm, model, id, payload, expires_at, family, uid, user_code] = rowOf(made, fields);
+      return { realm, model, id, payload, expires_at, family, uid, user_code };
+    });
+    return (await this.#change('redeem', [...placeOf(key), now, JSON.stringify(rows)])) === 1;
+  }
+
   async remove(key: RecordKey): Promise<boolean> {
     return (await this.#change('remove', placeOf(key))) === 1;
   }
 
   async removeFamily(realm: string, family: string): Promise<number> {
     assertNames(realm, family);
-    return await this.#change('removeFamily', [realm, family]);
+    // A statement does not see what was committed while it waited for a row that was being redeemed.
+    for (let removed = 0; ; ) {
+      const more = await this.#change('removeFamily', [realm, family]);
+      if (more === 0) return removed;
+      removed += more;
+    }
   }
 
   async removeRealm(realm: string): Promise<number> {

@@ -161,7 +161,7 @@ class SecretClient implements SecretApi {
     if (status === 403) {
       const named = verb === 'create' ? '' : ` with the resourceNames ["${this.#secret.name}"]`;
       return unavailable(
-        `RBAC: our service account may not ${verb} the ${at}: its Role in the namespace ${this.#secret.namespace} needs the verb "${verb}" on "secrets"${named} (the API server says: ${said})`,
+        `RBAC: our service account may not ${verb} the ${at}: its Role in the namespace ${this.#secret.namespace} needs the verb "${verb}" on "secrets"${named} (the API server says: ${said}; one that is just starting may say so of rights that are there)`,
       );
     }
     const detail = `the Kubernetes API failed to ${verb} the ${at}: ${status} ${said}`;

@@ -13,6 +13,8 @@ export type RecordFile = {
   readonly database: DatabaseSync;
   /** Throws `temporarily_unavailable` after `close`, and for good where a sync has failed. */
   assertOpen(): void;
+  /** All that `change` does, or nothing. */
+  transact<T>(change: () => T): T;
   /** Resolves once everything that was committed before is on the disk. */
   sync(): Promise<void>;
   close(): Promise<void>;
@@ -145,6 +147,19 @@ class SyncedFile implements RecordFile {
   assertOpen(): void {
     if (this.#closed) throw new IssuerError('temporarily_unavailable', 'the record store is closed');
     if (this.#failed !== undefined) throw this.#failed;
+  }
+
+  transact<T>(change: () => T): T {
+    this.assertOpen();
+    try {
+      this.database.exec('BEGIN IMMEDIATE');
+      const answer = change();
+      this.database.exec('COMMIT');
+      return answer;
+    } catch (error) {
+      if (this.database.isTransaction) this.database.exec('ROLLBACK');
+      throw faultOf(this.path, error);
+    }
   }
 
   async sync(): Promise<void> {

@@ -10,7 +10,14 @@ import type { StatementSync } from 'node:sqlite';
 import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
 import type { EpochSeconds } from '../core/ports.ts';
-import type { FoundRecord, RecordFields, RecordKey, RecordPayload, RecordStore } from '../core/records.ts';
+import type {
+  FoundRecord,
+  NewRecord,
+  RecordFields,
+  RecordKey,
+  RecordPayload,
+  RecordStore,
+} from '../core/records.ts';
 import {
   assertFields,
   assertKey,
@@ -137,6 +144,18 @@ class SqliteStore implements RecordStore {
 
   async consume(key: RecordKey, now: EpochSeconds): Promise<boolean> {
     return (await this.#change('consume', { ...placeOf(key), now })) === 1;
+  }
+
+  async redeem(key: RecordKey, made: readonly NewRecord[], now: EpochSeconds): Promise<boolean> {
+    const used = { ...placeOf(key), now };
+    const rows = made.map((each) => ({ ...rowOf(each.key, each.fields), now }));
+    const isRedeemed = this.#file.transact(() => {
+      if (this.#run('consume', used) !== 1) return false;
+      for (const row of rows) this.#run('insert', row);
+      return true;
+    });
+    if (isRedeemed) await this.#file.sync();
+    return isRedeemed;
   }
 
   async remove(key: RecordKey): Promise<boolean> {

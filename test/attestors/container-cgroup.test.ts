@@ -190,7 +190,10 @@ test('no text makes anything but a place below its parent, a known reason or a r
       try {
         const found = locate(parts.join(''));
         if ('id' in found)
-          assert.match(found.path, /^\/(?:docker|system\.slice|\.\.)\/(?:[a-z]+-)?[0-9a-f]{64}(?:\.scope)?$/);
+          assert.match(
+            found.path,
+            /^\/(?:docker|system\.slice|\.\.)\/(?:cri-containerd-|[a-z]+-)?[0-9a-f]{64}(?:\.scope)?$/,
+          );
         else assert.ok(found.unproven in UNPROVEN_REASONS);
       } catch (error) {
         assert.equal((error as { code: string }).code, 'peer_unproven');

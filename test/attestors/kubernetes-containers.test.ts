@@ -107,7 +107,7 @@ test('a pod is described with the name, never with the id or a name that was cla
     ...{ namespace: 'prod', serviceAccount: 'web', serviceAccountUid: 'sa-uid' },
     ...{ podName: 'web-1', podUid: 'pod-uid' },
   };
-  const settings = { labels: [], annotations: [] };
+  const settings = { labels: [], annotations: [], sidecarImages: [] };
   const attestor = createAttestor(
     settings,
     async () => reviewed,

@@ -15,7 +15,16 @@ const REVIEWED = {
   podUid: 'pod-uid',
 };
 const DIGEST = `sha256:${'a'.repeat(64)}`;
+const OURS = ['registry:5000/mintmark:1'];
 const OTHER = `sha256:${'b'.repeat(64)}`;
+
+const statusOf = (name: string, digest: string) => ({
+  name,
+  image: 'x',
+  imageID: digest === '' ? '' : `x@${digest}`,
+  ready: true,
+  restartCount: 0,
+});
 
 function podOf(parts: Partial<V1Pod> = {}): V1Pod {
   return {
@@ -24,9 +33,9 @@ function podOf(parts: Partial<V1Pod> = {}): V1Pod {
       serviceAccountName: 'web',
       nodeName: 'node-1',
       containers: [{ name: 'web', image: `web@${DIGEST}` }],
-      initContainers: [{ name: 'mintmark', image: 'mintmark:1', restartPolicy: 'Always' }],
+      initContainers: [{ name: 'mintmark', image: 'registry:5000/mintmark:2', restartPolicy: 'Always' }],
     },
-    status: { phase: 'Running' },
+    status: { phase: 'Running', initContainerStatuses: [statusOf('mintmark', OTHER)] },
     ...parts,
   };
 }
@@ -34,7 +43,7 @@ function podOf(parts: Partial<V1Pod> = {}): V1Pod {
 function attestorOf(pod: V1Pod | undefined) {
   const source = { pod: async () => pod, namespaceUid: async () => 'ns-uid', close: async () => undefined };
   return createAttestor(
-    { labels: ['app'], annotations: [] },
+    { labels: ['app'], annotations: [], sidecarImages: OURS },
     async () => REVIEWED,
     source,
     () => undefined,
@@ -97,39 +106,71 @@ suite('the image of a pod', () => {
     const image = `evil@${OTHER}`;
     const pod = podOf();
     pod.spec!.containers.push({ name: 'mintmark', image });
-    assert.equal(imagesOf(pod).digest, undefined);
+    assert.equal(imagesOf(pod, OURS).digest, undefined);
     const init = podOf();
     init.spec!.initContainers = [{ name: 'mintmark', image }];
-    assert.equal(imagesOf(init).digest, undefined);
+    assert.equal(imagesOf(init, OURS).digest, undefined);
+  });
+
+  test('counts a sidecar by its name of another image than ours', () => {
+    const pod = podOf();
+    for (const image of [
+      'evil',
+      'registry:5000/evil/mintmark:1',
+      'registry:5000/mintmark/x',
+      'mintmark',
+      undefined,
+    ]) {
+      pod.spec!.initContainers = [{ name: 'mintmark', restartPolicy: 'Always', ...(image && { image }) }];
+      assert.equal(imagesOf(pod, OURS).digest, undefined, String(image));
+    }
+    for (const image of ['registry:5000/mintmark', `registry:5000/mintmark:3@${OTHER}`]) {
+      pod.spec!.initContainers = [{ name: 'mintmark', restartPolicy: 'Always', image }];
+      assert.equal(imagesOf(pod, OURS).digest, DIGEST);
+      assert.equal(imagesOf(pod, []).digest, undefined);
+    }
+  });
+
+  test('is not known by a pin alone, before anything has started', () => {
+    const pending = podOf({ status: { phase: 'Pending' } });
+    assert.equal(imagesOf(pending, OURS).unproven['k8s:image-digest'], 'not_started');
+    const bare = podOf({ spec: { containers: [{ name: 'web', image: `web@${DIGEST}` }] } });
+    assert.equal(imagesOf(bare, OURS).unproven['k8s:image-digest'], 'not_started');
+    assert.equal(
+      imagesOf({ ...bare, status: { containerStatuses: [statusOf('web', DIGEST)] } }, OURS).digest,
+      DIGEST,
+    );
   });
 
   test('is what runs, whatever the specification says since', () => {
     const state = { name: 'web', image: 'x', ready: true, restartCount: 0, imageID: `x@${OTHER}` };
-    assert.equal(imagesOf(podOf({ status: { containerStatuses: [state] } })).digest, OTHER);
+    assert.equal(imagesOf(podOf({ status: { containerStatuses: [state] } }), OURS).digest, OTHER);
   });
 
   const withContainers = (...images: string[]) =>
-    podOf({ spec: { containers: images.map((image, index) => ({ name: `c${index}`, image })) } });
+    podOf({
+      spec: { ...podOf().spec, containers: images.map((image, index) => ({ name: `c${index}`, image })) },
+    });
 
   test('is that of all its containers', () => {
-    assert.equal(imagesOf(withContainers(`a@${DIGEST}`, `b@${DIGEST}`)).digest, DIGEST);
-    const mixed = imagesOf(withContainers(`a@${DIGEST}`, `b@${OTHER}`));
+    assert.equal(imagesOf(withContainers(`a@${DIGEST}`, `b@${DIGEST}`), OURS).digest, DIGEST);
+    const mixed = imagesOf(withContainers(`a@${DIGEST}`, `b@${OTHER}`), OURS);
     assert.equal(mixed.digest, undefined);
     assert.equal(mixed.unproven['k8s:image-digest'], 'several_images');
   });
 
   test('is not known before an image without a digest has started', () => {
     const pod = withContainers('web:1');
-    assert.equal(imagesOf(pod).unproven['k8s:image-digest'], 'not_started');
+    assert.equal(imagesOf(pod, OURS).unproven['k8s:image-digest'], 'not_started');
     const imageID = `registry.example.com/web@${DIGEST}`;
     const started = { name: 'c0', image: 'web:1', imageID, ready: true, restartCount: 0 };
-    assert.equal(imagesOf({ ...pod, status: { containerStatuses: [started] } }).digest, DIGEST);
+    assert.equal(imagesOf({ ...pod, status: { containerStatuses: [started] } }, OURS).digest, DIGEST);
   });
 
   test('an init container and a debugger count too', () => {
     const pod = withContainers(`a@${DIGEST}`);
     pod.spec!.ephemeralContainers = [{ name: 'debug', image: `b@${OTHER}` }];
-    assert.equal(imagesOf(pod).digest, undefined);
+    assert.equal(imagesOf(pod, OURS).digest, undefined);
   });
 });
 

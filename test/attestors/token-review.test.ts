@@ -78,16 +78,20 @@ function reviewer(answers: (() => unknown)[]) {
 
 test('a yes is kept for seconds, and calls at once ask once', async () => {
   const { review, asked, advance } = reviewer([() => YES, () => YES, () => YES]);
-  await Promise.all([review(tokenOf('token')), review(tokenOf('token')), review(tokenOf('token'))]);
+  await Promise.all([
+    review(tokenOf('token'), undefined),
+    review(tokenOf('token'), undefined),
+    review(tokenOf('token'), undefined),
+  ]);
   assert.equal(asked.length, 1);
   assert.deepEqual((asked[0] as { spec: unknown }).spec, {
     token: tokenOf('token'),
     audiences: ['mintmark'],
   });
-  await review(tokenOf('other'));
+  await review(tokenOf('other'), undefined);
   assert.equal(asked.length, 2);
   advance(10);
-  await review(tokenOf('token'));
+  await review(tokenOf('token'), undefined);
   assert.equal(asked.length, 3);
 });
 
@@ -99,24 +103,24 @@ test('a no and a fault are not kept, and a fault is no yes', async () => {
     throw Object.assign(new Error('no'), { code: 403 });
   };
   const { review } = reviewer([() => ({ authenticated: false }), fault, forbidden, () => YES]);
-  await assert.rejects(review(tokenOf('t')), refusal('peer_unproven'));
+  await assert.rejects(review(tokenOf('t'), undefined), refusal('peer_unproven'));
   await assert.rejects(
-    review(tokenOf('t')),
+    review(tokenOf('t'), undefined),
     refusal('temporarily_unavailable', /failed to create tokenreviews/),
   );
   await assert.rejects(
-    review(tokenOf('t')),
+    review(tokenOf('t'), undefined),
     refusal('temporarily_unavailable', /RBAC: .* may not create tokenreviews/),
   );
-  assert.deepEqual(await review(tokenOf('t')), POD);
+  assert.deepEqual(await review(tokenOf('t'), undefined), POD);
 });
 
 test('what cannot be a bound token is not asked about', async () => {
   const { review, asked } = reviewer([]);
   for (const claims of [{ aud: 'mintmark' }, { aud: ['api'], 'kubernetes.io': { pod: {} } }])
-    await assert.rejects(review(`e30.${payload(claims)}.c2ln`), refusal('peer_unproven'));
+    await assert.rejects(review(`e30.${payload(claims)}.c2ln`, undefined), refusal('peer_unproven'));
   for (const token of ['', 'a.b', 'a.b.c', `${tokenOf('x')}.d.e`])
-    await assert.rejects(review(token), refusal('peer_unproven'));
+    await assert.rejects(review(token, undefined), refusal('peer_unproven'));
   assert.equal(asked.length, 0);
 });
 
@@ -135,9 +139,9 @@ test('of a flood only some are asked about at once, the others wait, and too man
     keepSeconds: 10,
     elapsed: () => 0,
   });
-  const flood = Array.from({ length: 5_000 }, (_, index) => review(tokenOf(String(index))));
+  const flood = Array.from({ length: 5_000 }, (_, index) => review(tokenOf(String(index)), undefined));
   const settled = await Promise.allSettled(flood);
   assert.equal(most, 64);
   assert.equal(settled.filter(({ status }) => status === 'fulfilled').length, 64 + 4096);
-  assert.equal((await review(tokenOf('later'))).podName, 'web-1');
+  assert.equal((await review(tokenOf('later'), undefined)).podName, 'web-1');
 });

@@ -55,3 +55,19 @@ test('a selector that no caller can ever have is warned of', () => {
   ];
   assert.deepEqual(warnings(['unix:user:web', ...possible]), []);
 });
+
+test('labels that no attestor looks at are told', () => {
+  const match = ['docker:label:team:a', 'k8s:pod-label:team:a', 'k8s:pod-annotation:team:a:b', 'unix:uid:1'];
+  const withKeys = (...keys: string[]) => ({
+    docker: { labels: keys },
+    kubernetes: { labels: keys, annotations: keys },
+  });
+  assert.deepEqual(warnings(match, withKeys('tea')), [
+    'docker:label:team:a never holds: attestors.docker.labels does not name team',
+    'k8s:pod-label:team:a never holds: attestors.kubernetes.labels does not name team',
+    'k8s:pod-annotation:team:a:b never holds: attestors.kubernetes.annotations does not name team',
+  ]);
+  assert.deepEqual(warnings(match, withKeys('team')), []);
+  // Without the attestor the rule is refused as a whole.
+  assert.deepEqual(warnings(match), []);
+});

@@ -5,6 +5,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { measureAttestation, measureJwks } from './listeners.ts';
+import { measureOAuth } from './oauth.ts';
 import { measureMemory, measureStart } from './process.ts';
 import { openWorkshop } from './program.ts';
 import { isMet, toJson, toTable } from './report.ts';
@@ -21,6 +22,7 @@ try {
   const figures = [
     ...(await measureStart(workshop)),
     ...(await measureTokens(workshop)),
+    ...(await measureOAuth(workshop)),
     ...(await measureJwks(workshop)),
     ...(await measureAttestation(workshop)),
     ...(await measureMemory(workshop)),

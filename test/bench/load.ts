@@ -12,8 +12,8 @@ export type LoadPlan = {
   /** Ends after so many seconds, or so many answers. */
   readonly seconds?: number;
   readonly count?: number;
-  /** Every answer must end in other bytes than all before it: tokens do. */
-  readonly distinct?: boolean;
+  /** Every answer must have other bytes than all before it at its end, or before this text: tokens do. */
+  readonly distinct?: true | string;
 };
 
 export type LoadResult = {
@@ -32,8 +32,14 @@ const LENGTH = Buffer.from('Content-Length: ');
 const BUFFER_BYTES = 64 * 1024;
 
 /** A request as curl would send it. */
-export function buildRequest(method: 'GET' | 'POST', path: string, body = ''): Buffer {
+export function buildRequest(
+  method: 'GET' | 'POST',
+  path: string,
+  body = '',
+  headers: readonly string[] = [],
+): Buffer {
   const lines = [`${method} ${path} HTTP/1.1`, 'Host: localhost', 'User-Agent: bench', 'Accept: */*'];
+  lines.push(...headers);
   if (method === 'POST')
     lines.push(
       `Content-Length: ${Buffer.byteLength(body)}`,
@@ -72,7 +78,7 @@ class Run {
   result(): LoadResult {
     const sorted = Float64Array.from(this.#millis).sort();
     const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
-    if (this.#plan.distinct === true) assertDistinct(this.#tails);
+    if (this.#plan.distinct !== undefined) assertDistinct(this.#tails);
     return {
       answers: sorted.length,
       perSecond: (sorted.length / (this.#endedAt - this.#startedAt)) * 1000,
@@ -129,11 +135,20 @@ class Run {
     });
   }
 
+  #endOf(answer: Buffer, length: number): number {
+    const { distinct } = this.#plan;
+    if (typeof distinct !== 'string') return length;
+    const end = answer.indexOf(distinct);
+    if (end === -1 || end > length) throw new Error(`an answer has no ${distinct}`);
+    return end;
+  }
+
   #answered(answer: Buffer, length: number, askedAt: number): void {
     this.#millis.push(performance.now() - askedAt);
     if (answer.compare(OK, 0, OK.length, 0, OK.length) !== 0)
       throw new Error(`an answer is no 200: ${answer.toString('latin1', 0, length)}`);
-    if (this.#plan.distinct === true) this.#tails.push(answer.readDoubleLE(length - 8));
+    if (this.#plan.distinct !== undefined)
+      this.#tails.push(answer.readDoubleLE(this.#endOf(answer, length) - 8));
     if (this.#millis.length % SAMPLE_EVERY === 1)
       this.#samples.push(answer.toString('latin1', answer.indexOf(HEAD_END) + HEAD_END.length, length));
   }

@@ -11,6 +11,7 @@ import { ask, type Target } from './load.ts';
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 const REFERENCE = fileURLToPath(new URL('./reference.ts', import.meta.url));
+const PROVIDER = fileURLToPath(new URL('./reference-provider.ts', import.meta.url));
 const STARTS_WITHIN_MS = 20_000;
 const POLL_MS = 1;
 
@@ -37,6 +38,8 @@ export type Workshop = {
   startMintmark(options?: MintmarkOptions): Promise<Mintmark>;
   startKoa(): Promise<Program>;
   startHttp(body: string): Promise<Program>;
+  /** A bare oidc-provider. */
+  startProvider(): Promise<Program>;
   close(): Promise<void>;
 };
 
@@ -44,6 +47,7 @@ export type MintmarkOptions = {
   readonly match?: readonly string[];
   readonly compileCache?: 'kept' | 'none';
   readonly store?: 'file' | 'memory';
+  readonly doors?: Readonly<Record<string, unknown>>;
 };
 
 /** Throws where there is no build. */
@@ -67,8 +71,8 @@ export function openWorkshop(firstRequest: Buffer): Workshop {
     };
   }
 
-  async function startReference(args: readonly string[], target: Target): Promise<Program> {
-    const child = spawn(process.execPath, [REFERENCE, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  async function startReference(args: readonly string[], target: Target, file = REFERENCE): Promise<Program> {
+    const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
     return { ...keep(child), target };
   }
@@ -112,6 +116,10 @@ export function openWorkshop(firstRequest: Buffer): Workshop {
       const port = await freePort();
       return startReference(['http', String(port), file], { host: '127.0.0.1', port });
     },
+    async startProvider() {
+      const port = await freePort();
+      return startReference([String(port)], { host: '127.0.0.1', port }, PROVIDER);
+    },
     async close() {
       for (const child of running) child.kill('SIGKILL');
       rmSync(directory, { recursive: true, force: true });
@@ -121,7 +129,7 @@ export function openWorkshop(firstRequest: Buffer): Workshop {
 
 /** One rule an algorithm; JSON is YAML. */
 function configuration(directory: string, path: string, publicPort: number, options: MintmarkOptions) {
-  const { match = [`unix:uid:${process.getuid?.()}`], store = 'file' } = options;
+  const { match = [`unix:uid:${process.getuid?.()}`], store = 'file', doors = { fly: {} } } = options;
   const rule = (algorithm: string) => ({
     name: algorithm,
     match,
@@ -139,6 +147,7 @@ function configuration(directory: string, path: string, publicPort: number, opti
     admin: { path: `${path}.admin` },
     keys: { store: store === 'file' ? { file: join(directory, 'state') } : 'memory' },
     rules: [rule('RS256'), rule('ES256')],
+    doors,
   };
 }
 

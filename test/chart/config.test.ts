@@ -36,6 +36,7 @@ test('values become settings', async (t) => {
   assert.deepEqual(authority.private, {
     listen: '0.0.0.0:8443',
     tls: { bootstrap: { names: ['mintmark.identity.svc', 'mintmark.identity.svc.cluster.local'] } },
+    maxConnectionsPerAddress: 4096,
   });
   assert.deepEqual((authority.keys as Settings).store, {
     'kubernetes-secret': { namespace: 'identity', name: 'mintmark-keys' },
@@ -88,11 +89,23 @@ test('helm test asks for what its rule grants, and verifies it where the documen
     '--decode',
     '--verify=http://mintmark-discovery.identity.svc:80/acme',
   ]);
-  assert.equal(
-    find(manifests, 'Namespace', 'mintmark-test').metadata.labels?.['mintmark.io/injection'],
-    'enabled',
+});
+
+test('helm test makes and removes one pod of the release’s namespace, and asks to have that injected', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const manifests = await render(...valuesOf('authority'));
+  const hooks = manifests.filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] !== undefined);
+  assert.deepEqual(
+    hooks.map(({ kind, metadata }) => [kind, metadata.namespace, metadata.name]),
+    [['Pod', 'identity', 'mintmark-test']],
   );
-  assert.equal(metadata.labels?.['mintmark.io/inject'], 'true');
+  const [, { namespaceSelector, objectSelector }] = find(manifests, 'MutatingWebhookConfiguration').webhooks;
+  assert.deepEqual(namespaceSelector, { matchLabels: { 'kubernetes.io/metadata.name': 'identity' } });
+  assert.deepEqual(objectSelector, { matchLabels: hooks[0]?.metadata.labels });
+  const own = find(manifests, 'Deployment').spec.template.metadata.labels;
+  assert.notEqual(own['app.kubernetes.io/name'], hooks[0]?.metadata.labels?.['app.kubernetes.io/name']);
+  const without = await render(...valuesOf('authority'), '--set=tests.enabled=false');
+  assert.equal(find(without, 'MutatingWebhookConfiguration').webhooks.length, 1);
 });
 
 function configOf(manifests: readonly Manifest[]): Settings {

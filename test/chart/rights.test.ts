@@ -1,6 +1,8 @@
 /** What the chart lets the authority do, and whom it lets in. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { injectPod } from '../../src/injection/inject.ts';
+import { CONTEXT, containerOf, pod, SETTINGS } from '../injection/pods.ts';
 import { isMissing } from '../stores/requires.ts';
 import { find, hasHelm, type Manifest, NAMESPACE, NO_HELM, render, scenarios, valuesOf } from './helm.ts';
 
@@ -52,7 +54,7 @@ test('the webhook fails closed in the namespaces that ask for it, and never asks
   if (isMissing(t, hasHelm, NO_HELM)) return;
   const manifests = await render(...valuesOf('authority'));
   const { metadata, webhooks } = find(manifests, 'MutatingWebhookConfiguration');
-  assert.deepEqual(webhooks, [
+  assert.deepEqual(webhooks.slice(0, 1), [
     {
       name: 'inject.mintmark.io',
       admissionReviewVersions: ['v1'],
@@ -81,6 +83,25 @@ test('the webhook fails closed in the namespaces that ask for it, and never asks
     },
   ]);
   assert.equal(metadata.annotations, undefined);
+});
+
+test('two releases ask for namespaces and pods by labels of their own', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const manifests = await render(
+    ...valuesOf('authority'),
+    '--set-string=webhook.namespaceSelector.matchLabels.mintmark\\.io/injection=staging',
+    '--set-json=webhook.namespaceSelector.matchExpressions=[{"key":"tier","operator":"Exists"}]',
+    '--set-json=webhook.objectSelector.matchLabels={"mintmark.io/inject":null,"team":"a"}',
+  );
+  const [{ namespaceSelector, objectSelector }] = find(manifests, 'MutatingWebhookConfiguration').webhooks;
+  assert.deepEqual(namespaceSelector, {
+    matchLabels: { 'mintmark.io/injection': 'staging' },
+    matchExpressions: [
+      { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: [NAMESPACE, 'kube-system'] },
+      { key: 'tier', operator: 'Exists' },
+    ],
+  });
+  assert.deepEqual(objectSelector, { matchLabels: { team: 'a' } });
 });
 
 test('cert-manager brings the CA bundle, and a certificate for the names that are called', async (t) => {
@@ -147,6 +168,17 @@ test('helm keeps nothing but the keys', async (t) => {
     ({ metadata }) => metadata.annotations?.['helm.sh/resource-policy'] !== undefined,
   );
   assert.deepEqual(kept.map(({ metadata }) => metadata.name).sort(), ['mintmark-kek', 'mintmark-keys']);
+});
+
+test('sidecars are scraped at the port that injection gives them, by its name', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const { spec } = find(await render(...valuesOf('monitoring')), 'PodMonitor', 'mintmark-sidecars');
+  const web = { name: 'web', image: 'busybox', ports: [{ containerPort: 9464 }] };
+  const moved = containerOf(injectPod(pod({}, { containers: [web] }), SETTINGS, CONTEXT), 'mintmark');
+  assert.deepEqual(moved.ports, [
+    { name: spec.podMetricsEndpoints[0].port, containerPort: 9465, protocol: 'TCP' },
+  ]);
+  assert.deepEqual([spec.selector, spec.namespaceSelector], [{}, { any: true }]);
 });
 
 test('what the network lets through', async (t) => {

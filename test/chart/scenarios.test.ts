@@ -19,7 +19,7 @@ import {
   valuesOf,
 } from './helm.ts';
 
-const CLUSTER_WIDE = ['ClusterRole', 'ClusterRoleBinding', 'MutatingWebhookConfiguration', 'Namespace'];
+const CLUSTER_WIDE = ['ClusterRole', 'ClusterRoleBinding', 'MutatingWebhookConfiguration'];
 
 for (const scenario of scenarios) {
   test(`${scenario}: helm lints it without a warning`, async (t) => {
@@ -36,8 +36,7 @@ for (const scenario of scenarios) {
     assert.deepEqual(places, [...new Set(places)]);
     for (const { kind, metadata } of manifests) {
       if (metadata.name === 'mintmark-about') continue; // an object of extra.objects
-      const isTest = metadata.annotations?.['helm.sh/hook'] === 'test';
-      const place = CLUSTER_WIDE.includes(kind) ? undefined : isTest ? 'mintmark-test' : NAMESPACE;
+      const place = CLUSTER_WIDE.includes(kind) ? undefined : NAMESPACE;
       assert.equal(metadata.namespace, place, `${kind} ${metadata.name}`);
       assert.equal(metadata.labels?.['app.kubernetes.io/instance'], 'mintmark');
     }

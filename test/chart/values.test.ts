@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import * as v from 'valibot';
 import { parse } from 'yaml';
+import { settings } from '../../src/doors/webhook-settings.ts';
 import { isValid } from '../config/json-schema.ts';
 import { isMissing } from '../stores/requires.ts';
 import { CHART, hasHelm, helm, NO_HELM, ROOT, run, scenarios, valuesOf } from './helm.ts';
@@ -28,6 +30,12 @@ test('the schema knows every value that values.yaml has, and takes each scenario
   assert.ok(scenarios.length >= 9);
 });
 
+test('the chart gives a sidecar what the program gives it', async () => {
+  const { sidecar } = parse(await readFile(join(CHART, 'values.yaml'), 'utf8'), { version: '1.1' });
+  const { resources, reuseFloor, singleUse } = v.parse(settings, { image: 'x', url: 'https://x' });
+  assert.deepEqual(sidecar, { image: '', resources, reuseFloor, singleUse });
+});
+
 /** What is set, and what helm must say of it. */
 const wrong: readonly [string, RegExp][] = [
   ['issuer=http://id.example.com', /at '\/issuer': .* does not match pattern/],
@@ -40,6 +48,16 @@ const wrong: readonly [string, RegExp][] = [
   ['image.tag=10', /at '\/image\/tag': got number, want string/],
   ['image.pullPolicy=always', /at '\/image\/pullPolicy': /],
   ['keys.rotateEvery=7', /at '\/keys\/rotateEvery': got number, want string/],
+  ['keys.rotateEvery=1s', /at '\/keys\/rotateEvery': '1s' does not match pattern/],
+  ['keys.publishAtLeast=1s', /at '\/keys\/publishAtLeast': '1s' does not match pattern/],
+  ['public.cacheFor=0s', /at '\/public\/cacheFor': '0s' does not match pattern/],
+  ['rules[0].ttl=1s', /at '\/rules\/0\/ttl': '1s' does not match pattern/],
+  ['rules[0].match[0]=k8s:namespace:prod', /at '\/rules\/0\/match\/0': .* does not match pattern/],
+  ['sidecar.image=Mint Mark', /at '\/sidecar\/image': .* does not match pattern/],
+  ['sidecar.statusListen=999.0.0.0:9464', /at '\/sidecar\/statusListen': .* does not match pattern/],
+  ['sidecar.statusListen=0.0.0.0:99999', /at '\/sidecar\/statusListen': .* does not match pattern/],
+  ['issuer=https://id.example.com:99999', /at '\/issuer': .* does not match pattern/],
+  ['issuer=https://id.example.com:0', /at '\/issuer': .* does not match pattern/],
   ['keys.rotateEvery=a week', /at '\/keys\/rotateEvery': 'a week' does not match pattern/],
   ['rules[1].name=x', /at '\/rules\/1': missing properties 'match', 'subject'/],
   ['rules[0].audience=x', /at '\/rules\/0': .*additional properties 'audience' not allowed/],
@@ -56,6 +74,12 @@ const wrong: readonly [string, RegExp][] = [
   ['log.level=loud', /at '\/log\/level': value must be one of 'trace', 'debug', 'info', 'warn', 'error'/],
   ['extra.settings.isuer=x', /at '\/extra\/settings': additional properties 'isuer' not allowed/],
   // What a schema cannot say, the templates do.
+  ['drainSeconds=100', /terminationGracePeriodSeconds must be more than drainSeconds and stopWithin/],
+  ['keys.publishAtLeast=8d', /keys\.publishAtLeast is longer than keys\.rotateEvery/],
+  ['public.cacheFor=24h', /keys\.publishAtLeast is shorter than twice public\.cacheFor/],
+  ['rules[0].maxTtl=2m', /rules\[0\]\.maxTtl is shorter than its ttl/],
+  ['rules[0].match[0]=unix:uid:0', /rules\[0\]\.match: the authority knows pods only: unix:uid:0/],
+  ['issuer=https://id.example.com:443', /issuer must be in normal form/],
   ['gateway.enabled=true', /gateway\.parentRefs must name a Gateway/],
   ['mode=standalone', /standalone\.containers must name the workload's containers/],
   [

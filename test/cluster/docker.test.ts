@@ -139,7 +139,7 @@ async function grant(t: TestContext, namespace: string): Promise<void> {
 
 /** It goes with its volume, as the workload does. */
 async function startSidecar(authority: StartedTestContainer, volume: string, pod: Pod) {
-  const { output: ca, exitCode } = await authority.exec(['node', '/opt/mintmark/dist/main.js', 'ca']);
+  const { output: ca, exitCode } = await authority.exec(['mintmark', 'ca']);
   assert.equal(exitCode, 0, ca);
   return new GenericContainer(IMAGE)
     .withCommand(['serve'])

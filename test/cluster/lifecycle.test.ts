@@ -54,6 +54,49 @@ suite('a release', () => {
     }
   });
 
+  test('whose KEK gets another content goes on with the old one, and no replica starts until that is back', async (t) => {
+    const namespace = await workloadNamespace();
+    await createAccount(namespace, 'web');
+    const values = { replicas: 1, rules: [ruleFor(namespace)], keys: { keepOnUninstall: false } };
+    const release = await install(values);
+    t.after(async () => {
+      await deleteNamespace(namespace);
+      await release.uninstall();
+    });
+    const name = fullName(release.name);
+    const inRelease = (...args: string[]) => kubectl('-n', release.namespace, ...args);
+    const kek = await inRelease('get', 'secret', `${name}-kek`, '-o', 'jsonpath={.data.kek}');
+    const own = (data: string) =>
+      apply({
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: 'own-kek', namespace: release.namespace },
+        data: { kek: data },
+      });
+    await own(kek);
+    const keys = await release.jwks();
+    const [first] = await release.authorities();
+    await release.upgrade({ ...values, existingKek: { name: 'own-kek' } });
+    const [second = ''] = await eventually('one replica', async () => {
+      const found = await release.authorities();
+      return found.length === 1 && found;
+    });
+    assert.notEqual(second, first);
+    assert.deepEqual(await release.jwks(), keys);
+    await own(Buffer.alloc(32, 7).toString('base64'));
+    await inRelease('rollout', 'restart', 'deployment', name);
+    await eventually('the refusal', async () =>
+      /was sealed with another key-encryption key/.test(await release.logs()),
+    );
+    assert.ok((await release.authorities()).includes(second));
+    const pod = await startPod(namespace, 'web-1', { serviceAccount: 'web' });
+    await eventually('a token', async () => (await askToken(pod, AWS)).status === 200, 30);
+    await own(kek);
+    await inRelease('rollout', 'restart', 'deployment', name);
+    await inRelease('rollout', 'status', 'deployment', name, '--timeout=90s');
+    assert.deepEqual(await release.jwks(), keys);
+  });
+
   test('that is uninstalled leaves nothing behind, or its keys where that was asked for', async () => {
     for (const keepOnUninstall of [false, true]) {
       const before = await everything();

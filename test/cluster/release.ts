@@ -181,8 +181,7 @@ function releaseOf(name: string, namespace: string): Release {
         )
         .map(({ metadata }) => metadata.name);
     },
-    mintmark: (pod, ...args) =>
-      kubectl('-n', namespace, 'exec', pod, '--', 'node', '/opt/mintmark/dist/main.js', ...args),
+    mintmark: (pod, ...args) => kubectl('-n', namespace, 'exec', pod, '--', 'mintmark', ...args),
     async jwks() {
       const { keys } = (await (await fetch(await jwksUrl())).json()) as {
         readonly keys: readonly { readonly kid: string }[];

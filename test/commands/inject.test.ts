@@ -73,7 +73,12 @@ suite('mintmark inject', () => {
   test('any pod', async () => {
     await fc.assert(
       fc.asyncProperty(arbitraryPod, async (given) => {
-        const { stdout } = await run(stringify(given), ['-f', '-', '--all', ...OPTIONS]);
+        const { stdout } = await run(stringify(given, { compat: 'yaml-1.1' }), [
+          '-f',
+          '-',
+          '--all',
+          ...OPTIONS,
+        ]);
         assert.deepEqual(parse(stdout), [injected(given)]);
       }),
     );
@@ -164,6 +169,22 @@ suite('mintmark inject', () => {
     assert.equal(sidecar.imagePullPolicy, 'Never');
     assert.equal(environmentOf(sidecar).MINTMARK_STATUS_LISTEN, '[::]:8081');
     assert.match(JSON.stringify(made.spec.volumes), /"audience":"other"/);
+  });
+
+  test('what the webhook can say of resources and of tokens given again, the command can', async () => {
+    const resources = ['--requests', 'cpu=20m,memory=64Mi', '--limits', 'memory=128Mi'];
+    const reuse = ['--reuse-floor', 'off', '--single-use', 'once', '--single-use', 'once-too'];
+    const [made] = parse(
+      (await run(stringify(labelled()), ['-f', '-', ...OPTIONS, ...resources, ...reuse])).stdout,
+    );
+    const sidecar = containerOf(made, 'mintmark');
+    assert.deepEqual(sidecar.resources, {
+      requests: { cpu: '20m', memory: '64Mi' },
+      limits: { memory: '128Mi' },
+    });
+    const { MINTMARK_AUTHORITY_REUSE_FLOOR: floor, MINTMARK_AUTHORITY_SINGLE_USE: once } =
+      environmentOf(sidecar);
+    assert.deepEqual([floor, once], ['off', '["once","once-too"]']);
   });
 });
 
@@ -313,6 +334,12 @@ suite('mintmark inject says what is wrong', () => {
     await assertFails('', /^--image must name an image\n--authority-url must be an https URL/, 2, wrong);
     const policy = ['-f', '-', ...OPTIONS, '--image-pull-policy', 'Sometimes'];
     await assertFails('', /^--image-pull-policy /, 2, policy);
+    const memory = ['-f', '-', ...OPTIONS, '--limits', 'memory=lots'];
+    await assertFails('', /^--limits memory must be a quantity such as 64Mi/, 2, memory);
+    const disk = ['-f', '-', ...OPTIONS, '--requests', 'disk=1Gi'];
+    await assertFails('', /^--requests disk /, 2, disk);
+    const floor = ['-f', '-', ...OPTIONS, '--reuse-floor', 'never'];
+    await assertFails('', /^--reuse-floor must be a duration/, 2, floor);
     const listen = ['-f', '-', ...OPTIONS, '--status-listen', ':1'];
     await assertFails('', /^--status-listen must be an IP address and a port/, 2, listen);
   });

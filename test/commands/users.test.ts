@@ -29,6 +29,7 @@ async function world(t: TestContext) {
   const users = createUsers({
     ...{ records: fakeRecords(), realm: 'r', clock: fakeClock() },
     passwords: createPasswords({ cost: 10 }),
+    secret: Buffer.alloc(32),
   });
   const frame = createFrame({
     ...{ surface: 'admin', version: '0', recorder: collectingRecorder(), peerOf: () => undefined },

@@ -37,6 +37,13 @@ for (const [name, text, message] of REFUSED) {
   });
 }
 
+test('what nests without an end is refused before it is composed, which takes stack', () => {
+  for (const level of ['[', '{a: ', '- ', '? ', '- [', '[\n'])
+    for (const text of [level.repeat(1000), level.repeat(60_000)])
+      assert.deepEqual(readYaml(text).problems, [{ path: '', message: 'is nested too deeply' }], level);
+  assert.deepEqual(readYaml(`a: "${'['.repeat(1000)}" # ${'{'.repeat(1000)}`).problems, []);
+});
+
 test('YAML 1.2 core: no octal, no yes and off; anchors may repeat a list', () => {
   const { value, problems } = readYaml('a: 0400\nb: off\nc: yes\nd: &d [x]\ne: *d\n<<: y\n');
   assert.deepEqual(problems, []);

@@ -50,7 +50,7 @@ a: 2
     'mintmark.yaml:16: rules[1].name: is the name of rules[0] too',
     'mintmark.yaml:17: tokens[0].mode: lets others at the token: 0640 is the most',
     'mintmark.yaml:17: tokens[0].rule: there is no rule of this name; rules: web, web',
-    'mintmark.yaml:18: a: is not known here (known: issuer, host, socket, public, private, status, admin, keys, attestors, doors, rules, tokens, log, stopWithin)',
+    'mintmark.yaml:18: a: is not known here (known: issuer, host, socket, public, private, status, admin, keys, records, attestors, doors, rules, issuers, tokens, log, stopWithin)',
     'mintmark.yaml:19: the same key stands here a second time',
   ]);
 });
@@ -80,6 +80,11 @@ const MISTAKES: readonly (readonly [change: string, path: string, message: RegEx
   ['socket: { mode: "0060" }', 'socket.mode', /owner/],
   ['socket: { mode: 384 }', 'socket.mode', /write "0640"/],
   ['socket: { maxConnections: 10 }', 'socket', /maxConnectionsPerUid/],
+  [
+    'private: { listen: "0.0.0.0:8443", tls: { bootstrap: { names: [x] } }, maxConnections: 10 }',
+    'private',
+    /maxConnectionsPerAddress/,
+  ],
   ['socket: { maxConnections: 1.5 }', 'socket.maxConnections', /whole number/],
   ['socket: { maxConnections: 0 }', 'socket.maxConnections', />=1/],
   ['socket: { strictPeer: yes }', 'socket.strictPeer', /true or false, not "yes"/],

@@ -30,6 +30,18 @@ test('the example and its effective configuration are valid by the JSON Schema',
   assert.ok(isValid(schema, JSON.parse(JSON.stringify(effectiveSettings(config)))));
 });
 
+test('the OAuth block of the example, and the configuration of docs/oauth.md, are valid', async () => {
+  const document = await readFile(new URL('docs/oauth.md', ROOT), 'utf8');
+  const [, written = ''] = /```yaml\n(issuer:.*?)```/s.exec(document) ?? [];
+  const uncommented = example.replace(/^ {2}# (oauth:)$|^ {2}# ( {2}.*)$/gm, '  $1$2');
+  for (const text of [written, uncommented]) {
+    assert.ok(isValid(schema, parse(text)));
+    const tables = { attestors, doors, stores, records: recordStores };
+    const { config } = await loadConfig({ text, env: {}, tables });
+    assert.ok('oauth' in config.doors);
+  }
+});
+
 test('the JSON Schema refuses what the program refuses', () => {
   const sound = parse(example);
   for (const wrong of [

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { didYouMean, formatPath, parsePath, show } from '../../src/config/problems.ts';
 import {
   assertIssuer,
+  durationPattern,
   formatDuration,
   formatListen,
   formatMode,
@@ -109,4 +110,26 @@ test('did you mean', () => {
   assert.equal(didYouMean('sokcet', names), 'did you mean socket?');
   assert.equal(didYouMean('colour', names), undefined);
   assert.equal(didYouMean('x'.repeat(100_000), names), undefined);
+});
+
+test('a pattern takes the durations between two bounds, and no other', () => {
+  const units = { s: 1, m: 60, h: 3600, d: 86_400 };
+  for (const [least, most] of [
+    [0, 600],
+    [60, 86_400],
+    [86_400, 366 * 86_400],
+    [7, 101],
+  ] as const) {
+    const pattern = durationPattern(least, most);
+    for (const [unit, seconds] of Object.entries(units))
+      for (const count of [
+        0, 1, 2, 6, 7, 9, 10, 24, 59, 60, 99, 101, 102, 366, 367, 600, 601, 86_400, 86_401,
+      ])
+        assert.equal(
+          pattern.test(`${count}${unit}`),
+          count * seconds >= least && count * seconds <= most,
+          `${count}${unit} within ${pattern}`,
+        );
+    for (const text of ['', '60', '060s', '60 s', '1m1s', 's']) assert.equal(pattern.test(text), false);
+  }
 });

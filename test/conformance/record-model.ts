@@ -1,7 +1,13 @@
 /** What a RecordStore (core/records.ts) must come to, in the simplest way: a list, and no thought of speed. */
 import { isDeepStrictEqual } from 'node:util';
 import type { EpochSeconds } from '../../src/core/ports.ts';
-import type { FoundRecord, RecordFields, RecordKey, RecordPayload } from '../../src/core/records.ts';
+import type {
+  FoundRecord,
+  NewRecord,
+  RecordFields,
+  RecordKey,
+  RecordPayload,
+} from '../../src/core/records.ts';
 
 type Kept = RecordKey & { readonly fields: RecordFields; readonly consumedAt?: EpochSeconds | undefined };
 type Place = Omit<RecordKey, 'id'>;
@@ -53,6 +59,12 @@ export class RecordModel {
     const old = this.#at(key);
     if (old === undefined || !isLive(old, now) || old.consumedAt !== undefined) return false;
     this.#put(old, { ...old, consumedAt: now });
+    return true;
+  }
+
+  redeem(key: RecordKey, made: readonly NewRecord[], now: EpochSeconds): boolean {
+    if (!this.consume(key, now)) return false;
+    for (const each of made) this.upsert(each.key, each.fields);
     return true;
   }
 

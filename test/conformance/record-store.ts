@@ -123,6 +123,46 @@ export function recordStoreSuite(name: string, open: (t: TestContext) => Promise
       assert.equal(await store.consume(keyOf('b'), NOW), false);
     });
 
+    storeTest(
+      'of 100 who redeem one record at once, one does, and only its own are written',
+      async (store) => {
+        const made = (n: number) =>
+          ['AccessToken', 'RefreshToken'].map((model) => ({
+            key: keyOf(`made ${n}`, { model }),
+            fields: {
+              payload: { n, text: 'ä\0\ud800"' },
+              expiresAt: NOW + 9,
+              family: 'f',
+              uid: `u${n}`,
+              userCode: 'c',
+            },
+          }));
+        await store.insert(keyOf('a'), { payload: {}, expiresAt: NOW + 5, family: 'f' }, NOW);
+        assert.equal(await store.redeem(keyOf('a'), made(1), NOW + 5), false, 'it has expired');
+        assert.equal(await store.redeem(keyOf('b'), made(1), NOW), false, 'there is none');
+        const won = await at100((n) => store.redeem(keyOf('a'), made(n), NOW));
+        const [one, ...others] = won.flatMap((isOne, n) => (isOne ? [n] : []));
+        assert.deepEqual(others, []);
+        for (const { key, fields } of made(one ?? -1))
+          assert.deepEqual(await store.find(key, NOW), { id: key.id, ...fields });
+        assert.equal((await store.list(PLACE, { limit: 999 }, NOW)).length, 2);
+        assert.equal((await store.find(keyOf('a'), NOW))?.consumedAt, NOW);
+        assert.equal(await store.consume(keyOf('a'), NOW), false);
+        assert.equal(await store.removeFamily('acme', 'f'), 3);
+      },
+    );
+
+    storeTest('a family that ends while it is redeemed is gone wholly', async (store) => {
+      for (let round = 0; round < 20; round++) {
+        const family = `f${round}`;
+        await store.insert(keyOf(family), { payload: {}, family }, NOW);
+        const made = [{ key: keyOf(`made ${round}`), fields: { payload: {}, family } }];
+        await Promise.all([store.redeem(keyOf(family), made, NOW), store.removeFamily('acme', family)]);
+        const left = await store.find(keyOf(`made ${round}`), NOW);
+        assert.equal(left, undefined, `round ${round}`);
+      }
+    });
+
     storeTest('of 100 who insert one record at once, one does; also over an expired one', async (store) => {
       for (const now of [NOW, NOW + 5]) {
         const results = await at100((n) =>
@@ -322,6 +362,15 @@ const step: fc.Arbitrary<Play> = fc.oneof(
   fc.tuple(key, time).map(
     ([k, now]): Play =>
       async (s, m, p) => [await s.consume(inRealm(p, k), now), m.consume(inRealm(p, k), now)],
+  ),
+  fc.tuple(key, payload, maybe(few('f', 'g')), time).map(
+    ([k, payload, family, now]): Play =>
+      async (s, m, p) => {
+        const made = [{ key: { ...inRealm(p, k), id: 'made' }, fields: { payload, family } }];
+        await s.remove(made[0]!.key);
+        m.remove(made[0]!.key);
+        return [await s.redeem(inRealm(p, k), made, now), m.redeem(inRealm(p, k), made, now)];
+      },
   ),
   key.map(
     (k): Play =>

@@ -100,6 +100,35 @@ suite('the key ring', () => {
     assert.equal(keyOf(rotated, 'retired').removeAt, START + 7 * DAY + 3600 + 1200);
   });
 
+  test('an algorithm that is taken away leaves when it would have rotated, its tokens verify to their end', () => {
+    const both: RingSettings = { ...SETTINGS, algorithms: ['RS256', 'ES256'] };
+    const ring = settle(EMPTY_RING, START, both);
+    assert.equal(
+      settle(ring, START + 7 * DAY - 1),
+      ring,
+      'it is as it was for as long as a rule may be back',
+    );
+    assert.equal(activeKey(settle(ring, START + DAY, both), 'ES256'), keyOf(ring, 'active', 'ES256'));
+    const left = settle(ring, START + 7 * DAY);
+    assert.equal(keyOf(left, 'retired', 'ES256').keyId, keyOf(ring, 'active', 'ES256').keyId);
+    assert.equal(left.keys.filter(({ algorithm }) => algorithm === 'ES256').length, 1);
+    const gone = settle(left, START + 7 * DAY + 600 + 1200);
+    assert.ok(gone.keys.every(({ algorithm }) => algorithm === 'RS256'));
+    const back = settle(gone, START + 8 * DAY, both);
+    assert.equal(activeKey(back, 'ES256'), undefined);
+    assert.equal(keyOf(back, 'next', 'ES256').publishedAt, START + 8 * DAY);
+  });
+
+  test('an imported key may be published before a rule asks for its algorithm, for a rotation at most', () => {
+    const both: RingSettings = { ...SETTINGS, algorithms: ['RS256', 'ES256'] };
+    const imported = settle(adopt(fresh(), fakeKey('ES256'), START + 10), START + 10);
+    const { keyId } = keyOf(imported, 'next', 'ES256');
+    assert.equal(activeKey(settle(imported, START + 2 * DAY, both), 'ES256')?.keyId, keyId);
+    assert.equal(keyOf(settle(imported, START + 7 * DAY + 9), 'next', 'ES256').keyId, keyId);
+    const late = settle(imported, START + 7 * DAY + 10);
+    assert.ok(late.keys.every(({ algorithm }) => algorithm === 'RS256'));
+  });
+
   test('five algorithms have just room for an active and a next key each', () => {
     const settings: RingSettings = { ...SETTINGS, algorithms: ALGORITHMS };
     const ring = settle(EMPTY_RING, START, settings);
@@ -125,7 +154,7 @@ suite('commands to the key ring', () => {
       rotate(ring, 'RS256', false, START + DAY, SETTINGS),
     ])
       assert.equal(keyOf(rotated, 'active').keyId, next.keyId);
-    assert.throws(() => rotate(ring, 'ES256', true, START, SETTINGS), refusal('conflict', /no next/));
+    assert.throws(() => rotate(ring, 'ES256', true, START, SETTINGS), refusal('conflict', /no rule/));
     assert.equal(secondsUntilReady(ring, 'ES256', START, SETTINGS), undefined);
   });
 
@@ -139,8 +168,35 @@ suite('commands to the key ring', () => {
       assert.equal(keyOf(left, 'active').keyId, signs.keyId);
     }
     assert.throws(() => revoke(ring, 'nobody', now, SETTINGS), refusal('not_found'));
-    const alone = revoke(ring, keyOf(ring, 'next').keyId, now, SETTINGS);
-    assert.throws(() => revoke(alone, keyOf(alone, 'active').keyId, now, SETTINGS), refusal('conflict'));
+  });
+
+  test('revoke in a full ring takes an active key that has no next: one is published then, and does not sign yet', () => {
+    const settings: RingSettings = { ...SETTINGS, algorithms: ALGORITHMS };
+    const now = START + 7 * DAY + 1;
+    const full = settle(settle(EMPTY_RING, START, settings), now - 1, settings);
+    assert.equal(full.keys.filter(({ state }) => state === 'next').length, 0);
+    const { keyId } = keyOf(full, 'active', 'ES384');
+    assert.throws(() => rotate(full, 'ES384', true, now, settings), refusal('conflict', /no next .* room/));
+    const left = settle(revoke(full, keyId, now, settings), now, settings);
+    assert.equal(left.keys.length, MAX_KEYS);
+    assert.ok(left.keys.every((key) => key.keyId !== keyId));
+    assert.equal(activeKey(left, 'ES384'), undefined);
+    assert.equal(keyOf(left, 'next', 'ES384').publishedAt, now);
+  });
+
+  test('revoke and rotate of an algorithm that no rule asks for make it no new key', () => {
+    const both: RingSettings = { ...SETTINGS, algorithms: ['RS256', 'ES256'] };
+    const ring = settle(EMPTY_RING, START, both);
+    const revokeAll = (ids: readonly string[]) =>
+      ids.reduce((left, keyId) => settle(revoke(left, keyId, START + 1, SETTINGS), START + 1), ring);
+    const [active, next] = [keyOf(ring, 'active', 'ES256').keyId, keyOf(ring, 'next', 'ES256').keyId];
+    assert.equal(keyOf(revokeAll([active]), 'next', 'ES256').keyId, next);
+    assert.deepEqual(statesOf(revokeAll([active, next])), ['active', 'next']);
+    const rotated = settle(rotate(ring, 'ES256', true, START + 1, SETTINGS), START + 1);
+    assert.throws(
+      () => rotate(rotated, 'ES256', true, START + 2, SETTINGS),
+      refusal('conflict', /no rule asks for ES256/),
+    );
   });
 
   test('adopt puts a key in place of the one that never signed', () => {
@@ -195,13 +251,35 @@ suite('the key ring at any time', () => {
         ring.keys.filter((key) => key.algorithm === algorithm && key.state === state).length;
       assert.ok(inState(after, 'next') <= 1);
       assert.ok(inState(after, 'active') <= 1);
-      assert.ok(inState(after, 'active') >= inState(before, 'active'));
+      assertStillSigns(before, after, algorithm, command, now, settings);
     }
     for (const key of after.keys) {
       const old = before.keys.find(({ keyId }) => keyId === key.keyId);
       if (old?.state === 'next' && key.state === 'active' && !['force', 'revoke'].includes(command))
         assert.ok(now - key.publishedAt >= settings.publishAtLeastSeconds);
       if (key.state === 'retired') assert.ok(key.removeAt! > now);
+    }
+  }
+
+  /** Nothing takes the place of a key that nobody needs and whose time is up, and of one revoked without a next. */
+  function assertStillSigns(
+    before: KeyRing,
+    after: KeyRing,
+    algorithm: Algorithm,
+    command: Step['command'],
+    now: number,
+    { algorithms, rotateEverySeconds }: RingSettings,
+  ) {
+    const active = activeKey(before, algorithm);
+    if (active === undefined || activeKey(after, algorithm) !== undefined) return;
+    const isUsed = algorithms.includes(algorithm);
+    const left = after.keys.find(({ keyId }) => keyId === active.keyId);
+    if (left !== undefined) {
+      assert.equal(left.state, 'retired');
+      assert.ok(!isUsed && now - active.activatedAt! >= rotateEverySeconds);
+    } else {
+      const hadNext = before.keys.some((key) => key.algorithm === algorithm && key.state === 'next');
+      assert.ok(command === 'revoke' && !(isUsed && hadNext));
     }
   }
 
@@ -221,6 +299,13 @@ suite('the key ring at any time', () => {
           assertSound(before, ring, current, now, settings);
           assert.equal(settle(ring, now, settings), ring, 'a second call changes something');
         }
+        const later = now + 20 * DAY;
+        for (const at of [later, later + 2 * DAY]) ring = settle(ring, at);
+        assert.deepEqual(
+          [...new Set(ring.keys.map(({ algorithm }) => algorithm))],
+          ['RS256'],
+          'unused keys stay',
+        );
       }),
       { numRuns: 500 },
     );

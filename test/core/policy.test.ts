@@ -144,6 +144,25 @@ suite('a refusal', () => {
     );
   });
 
+  test('is the same for whom only such a rule matches as for a stranger', () => {
+    const secret = { name: 'SECRET', explain: false, multipleAudiences: true, audiences: ['x'] };
+    const stranger = { ...secret, match: ['unix:user:somebody'] };
+    const lacking = { name: 'SECRET', explain: false, subject: 'x:{unix.group}' };
+    const told = ({ code, reason, shown }: Refused) => ({ code, reason, shown });
+    assert.deepEqual(told(refused([lacking])), told(refused([{ ...lacking, match: stranger.match }])));
+    assert.deepEqual(refused([lacking]).nearest[0]?.fails, [
+      { selector: '{unix.group}', instead: 'was not proven of this caller' },
+    ]);
+    for (const request of [AWS, { ...AWS, audience: ['x', 'y'] }]) {
+      const told = [secret, stranger].map((rule) => {
+        const { code, reason, shown } = refused([rule, far], request);
+        return { code, reason, shown };
+      });
+      assert.equal(told[0]?.code, 'access_denied');
+      assert.deepEqual(told[0], told[1]);
+    }
+  });
+
   test('without any rule is one too', () => {
     assert.deepEqual(refused([]).nearest, []);
   });

@@ -71,6 +71,24 @@ suite('a sidecar asks its authority', () => {
 });
 
 suite('while the authority is away', () => {
+  test('a workload that was refused meanwhile gets no old token', async () => {
+    const { ask, state } = fixture();
+    await ask();
+    state.answer = new IssuerError('access_denied', 'no more');
+    await assert.rejects(ask(), refusal('access_denied'));
+    state.answer = AWAY;
+    await assert.rejects(ask(), refusal('temporarily_unavailable'));
+  });
+
+  test('the tokens of token files push out none of those that are given again', async () => {
+    const { ask, relay, state } = fixture();
+    const { token } = await ask();
+    for (let index = 0; index < 1_000; index++)
+      await relay.issueTokenFor('token-files', WEB, { audience: [`file-${index}`] });
+    state.answer = AWAY;
+    assert.equal((await ask()).token, token);
+  });
+
   test('the last token is given again, marked, until the floor of its life', async () => {
     const { ask, clock, state } = fixture();
     const { token } = await ask();

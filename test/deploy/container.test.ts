@@ -1,10 +1,11 @@
 /** Dockerfile and compose.yaml, as far as they can be checked without a Docker daemon. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isMissing } from '../stores/requires.ts';
-import { hasCommand, ROOT, run, SOURCE } from './program.ts';
+import { createDirectory, hasCommand, ROOT, run, SOURCE } from './program.ts';
 
 const DEPLOY = join(ROOT, 'deploy');
 
@@ -22,6 +23,21 @@ test('the image runs node with the V8 flags of the program’s first line', () =
     const given = (JSON.parse(command) as string[]).filter((word) => word.startsWith('--'));
     assert.deepEqual(given, flags.split(' '));
   }
+});
+
+test('the image has mintmark on its path, for the base’s own node', (t) => {
+  const text = readFileSync(join(DEPLOY, 'Dockerfile'), 'utf8');
+  const [, step = ''] = /^RUN (.*'\/mintmark'.*)$/m.exec(text) ?? [];
+  const [, , script = ''] = JSON.parse(step) as string[];
+  const directory = createDirectory(t);
+  const main = join(directory, 'main.js');
+  writeFileSync(main, 'console.log(process.execArgv.join(), process.argv.slice(2).join());');
+  symlinkSync(process.execPath, join(directory, 'node'));
+  const here = script.replaceAll('/opt/mintmark/dist/main.js', main);
+  execFileSync(process.execPath, ['-e', here], { env: { PATH: `/nowhere:${directory}` } });
+  const said = execFileSync(join(directory, 'mintmark'), ['keys', 'list'], { encoding: 'utf8' });
+  const [, flags = ''] = /^#!.* node (.*)$/m.exec(readFileSync(SOURCE, 'utf8')) ?? [];
+  assert.equal(said, `${flags} keys,list\n`);
 });
 
 test('compose takes compose.yaml, and compose.docker.yaml over it', async (t) => {

@@ -11,7 +11,12 @@ import { ISSUER } from '../fakes/policy.ts';
 import { RING_SETTINGS, realRing } from '../fakes/rings.ts';
 
 const SETTINGS = { ...RING_SETTINGS, algorithms: ['ES256' as const] };
-const PERIODS = { rotateEverySeconds: 604_800, publishAtLeastSeconds: 86_400, cacheForSeconds: 300 };
+const PERIODS = {
+  rotateEverySeconds: 604_800,
+  publishAtLeastSeconds: 86_400,
+  cacheForSeconds: 300,
+  algorithms: ['RS256'] as const,
+};
 const JSON_TYPE = { 'content-type': 'application/json' };
 
 suite('the admin socket', () => {

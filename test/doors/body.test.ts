@@ -70,6 +70,18 @@ suite('the fields of a body', () => {
     assert.deepEqual(parse(once), JSON.parse(once));
   });
 
+  test('are UTF-8, in JSON and in forms', () => {
+    const latin = [
+      Buffer.from('{"aud":"caf\u00e9"}', 'latin1'),
+      Buffer.from('{"aud":"\u00ed\u00a0\u0080"}', 'latin1'),
+    ];
+    for (const bytes of latin) assert.throws(() => parse(bytes), refusal('invalid_request', /UTF-8/));
+    for (const text of ['aud=caf%E9', 'aud=%C3', 'aud=%ed%a0%80'])
+      assert.throws(() => parse(text, FORM), refusal('invalid_request', /UTF-8/), text);
+    assert.deepEqual(parse('aud=caf%C3%a9&x=100%', FORM), { aud: 'caf\u00e9', x: '100%' });
+    assert.deepEqual(parse('{"aud":"\ufffd"}'), { aud: '\ufffd' });
+  });
+
   test('are never the prototype', () => {
     for (const text of [
       '{"__proto__":{"aud":"a"}}',

@@ -36,6 +36,28 @@ suite('the frame around the doors', () => {
     assert.equal(recorder.refusals[0]?.door, 'workload');
   });
 
+  test('a target that is no URL is an invalid request, for the caller and for the log', async (t) => {
+    for (const surface of ['workload', 'public'] as const) {
+      const { sendRaw, recorder } = await serve(t, doorOf(ok.routes[0]!.handle, surface));
+      for (const target of ['http://[', 'http://a:b:c/', 'http://a:99999/', 'http://%5b]/x', 'x://[::']) {
+        const answer = await sendRaw(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+        assert.match(
+          answer,
+          /^HTTP\/1\.1 40[04] [\s\S]*\r\n\r\n\{"error":"(?:invalid_request|not_found)"/,
+          target,
+        );
+      }
+      const told = recorder.refusals.filter(({ code }) => code === 'invalid_request');
+      assert.equal(told[0]?.detail, surface === 'workload' ? 'the request target is no URL' : undefined);
+      assert.equal(recorder.refusals.filter(({ code }) => code === 'server_error').length, 0);
+    }
+    const { sendRaw } = await serve(t, ok);
+    assert.match(
+      await sendRaw('HEAD http://[ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'),
+      /^HTTP\/1\.1 400 [^{]*$/,
+    );
+  });
+
   test('refuses other methods and names those that there are', async (t) => {
     const { ask } = await serve(t, [ok, doorOf(() => undefined, 'workload', 'GET')]);
     for (const method of ['PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE']) {

@@ -54,6 +54,18 @@ suite('explain, for the caller itself', () => {
     assert.doesNotMatch(text, /SECRET/);
   });
 
+  test('leaves out the name of a hidden rule that allows, and the admin is told it', async (t) => {
+    const hidden = policyOf({ name: 'SECRET', explain: false });
+    const { issuer } = issuerOf(EMPTY_RING, { policy: () => hidden });
+    const served = await serve(t, openForSelf({ issuer, peerOf: fakePeer }));
+    const { answer, text } = await explain(served, { aud: 'sts.amazonaws.com' });
+    assert.equal(answer.allowed, true);
+    assert.doesNotMatch(text, /SECRET/);
+    const openPeer = () => ({ ...fakePeer(), close: () => undefined });
+    const admin = await serve(t, openForAdmin({ issuer, openPeer }));
+    assert.equal((await explain(admin, { aud: 'sts.amazonaws.com', pid: 7 })).answer.rule, 'SECRET');
+  });
+
   test('malformed questions and unproven callers are refused', async (t) => {
     const { issuer } = issuerOf(EMPTY_RING, parts);
     const served = await serve(t, openForSelf({ issuer, peerOf: fakePeer }));

@@ -57,6 +57,7 @@ suite('token files', () => {
     files: readonly TokenFile[],
     parts: Partial<IssuerParts> = {},
     random = 0,
+    isPublished?: (keyId: string) => boolean,
   ) {
     t.mock.timers.reset();
     t.mock.timers.enable({ apis: ['setTimeout'] });
@@ -69,6 +70,7 @@ suite('token files', () => {
       issuer,
       now: clock.now,
       random: () => random,
+      ...(isPublished && { isPublished }),
       onRefresh: ({ path }, result) => {
         outcomes.push({ path, ...result });
         wake();
@@ -220,6 +222,37 @@ suite('token files', () => {
     assert.equal(await jtiOf(join(directory, 'gone/aside/token')), 'jti-1');
   });
 
+  test('are refreshed at once when their key is gone, those of other keys are not', async (t) => {
+    const directory = await scratch(t);
+    const paths = ['a', 'b'].map((name) => join(directory, name));
+    const files = paths.map((path) => fileAt(path));
+    let signed = 0;
+    const signer = {
+      sign: async () => ({ token: `token ${++signed}`, keyId: `key ${signed}` }),
+      close: async () => undefined,
+    };
+    const gone = new Set<string>();
+    const isPublished = (keyId: string) => !gone.has(keyId);
+    const { tokens, outcome, outcomes, tick } = await opened(t, files, { signer }, 0, isPublished);
+    await outcome();
+    await outcome();
+    const before = await Promise.all(paths.map((path) => readFile(path, 'utf8')));
+    gone.add(before[0]!.replace('token', 'key')).add('key 3');
+    tokens.keysChanged();
+    assert.equal((await outcome()).path, paths[0]);
+    tokens.keysChanged(); // key 3 was revoked while it signed
+    assert.equal((await outcome()).path, paths[0]);
+    assert.deepEqual(await Promise.all(paths.map((path) => readFile(path, 'utf8'))), ['token 4', before[1]]);
+    tick(299);
+    assert.deepEqual(outcomes, []);
+    tick(2);
+    assert.deepEqual([(await outcome()).error, (await outcome()).error], [undefined, undefined]);
+    await tokens.close();
+    gone.add('key 5').add('key 6');
+    tokens.keysChanged();
+    assert.equal(signed, 6);
+  });
+
   test('are left as they are after close, also by a refresh under way', async (t) => {
     const path = join(await scratch(t), 'token');
     const signing = Promise.withResolvers<void>();
@@ -242,6 +275,27 @@ suite('token files', () => {
     assert.equal(await readFile(path, 'utf8'), 'token 1');
     assert.deepEqual(outcomes, []);
     assert.equal(signed, 2);
+  });
+
+  test('are at rest when close is done: what was being written is there', async (t) => {
+    const path = join(await scratch(t), 'token');
+    const signed = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let count = 0;
+    const signer = {
+      sign: async () => {
+        signed[count++]!.resolve();
+        return { token: `token ${count}`, keyId: 'k' };
+      },
+      close: async () => undefined,
+    };
+    const { tokens, outcome, tick } = await opened(t, [fileAt(path)], { signer });
+    await outcome();
+    tick(300);
+    await signed[1]!.promise;
+    await new Promise(setImmediate); // the token is signed, and its file takes many steps
+    await tokens.close();
+    assert.equal(await readFile(path, 'utf8'), 'token 2');
+    assert.deepEqual(await readdir(dirname(path)), ['token']);
   });
 
   test('faults have a code for logs and metrics', () => {

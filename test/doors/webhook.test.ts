@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -61,6 +62,37 @@ const withMetadata = (metadata: object) => ({
 });
 
 suite('POST /v1/inject', () => {
+  test('so many pods at once, and the next is to come again', async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'mintmark-webhook-'));
+    t.after(() => rm(directory, { recursive: true }));
+    // A pipe: whoever reads it waits for somebody who writes.
+    const caFile = join(directory, 'ca.crt');
+    execFileSync('mkfifo', [caFile]);
+    const { post, served } = await door(t, { block: { caFile, maxInFlight: 1 } });
+    const both = [post(vector), post(vector)];
+    const { status, headers, text } = await Promise.race(both);
+    assert.deepEqual([status, headers['retry-after']], [503, '1']);
+    assert.equal(JSON.parse(text).error, 'temporarily_unavailable');
+    assert.deepEqual(
+      served.recorder.refusals.map(({ door: name, code }) => [name, code]),
+      [['webhook', 'temporarily_unavailable']],
+    );
+    await writeFile(caFile, PEM);
+    assert.deepEqual((await Promise.all(both)).map((answer) => answer.status).sort(), [200, 503]);
+    const again = post(vector);
+    await writeFile(caFile, PEM);
+    assert.equal((await again).status, 200);
+  });
+
+  test('bodies that never come keep no pod from being injected', async (t) => {
+    const { review, served } = await door(t, { block: { maxInFlight: 4 } });
+    const slow = 'POST /v1/inject HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nx';
+    const answers = Array.from({ length: 8 }, () => served.sendRaw(slow));
+    await Promise.race(answers); // so that they have been begun
+    assert.equal((await review()).allowed, true);
+    for (const answer of await Promise.all(answers)) assert.match(answer, /^HTTP\/1\.1 (?:503|408) /);
+  });
+
   test('answers with the patch that injects the pod', async (t) => {
     const { review } = await door(t);
     const { allowed, patchType, patch, status } = await review();
@@ -148,7 +180,7 @@ suite('POST /v1/inject', () => {
     const wrong: readonly (readonly [unknown, string])[] = [
       ['', 'the body is no valid JSON'],
       ['{', 'the body is no valid JSON'],
-      [Buffer.from([0xff]), 'the body is no valid JSON'],
+      [Buffer.from([0xff]), 'the body is no UTF-8'],
       ['null', 'the body is no AdmissionReview'],
       ['[]', 'the body is no AdmissionReview'],
       [{ ...vector, kind: 'Pod' }, 'the body is no AdmissionReview'],
@@ -218,9 +250,10 @@ suite("the webhook's configuration", () => {
   test('has defaults for all but the image and the URL', () => {
     assert.deepEqual(v.parse(config, least), {
       ...least,
+      maxInFlight: 64,
       audience: 'mintmark',
       statusListen: '0.0.0.0:9464',
-      resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '64Mi' } },
+      resources: { requests: { cpu: '10m', memory: '48Mi' }, limits: { memory: '96Mi' } },
       reuseFloor: '1m',
       singleUse: [],
     });
@@ -239,10 +272,11 @@ suite("the webhook's configuration", () => {
       resources: { requests: { cpu: '0.5', memory: '1Gi' }, limits: { cpu: '1', memory: '1Gi' } },
       reuseFloor: 'off',
       singleUse: ['https://once.example.com'],
+      maxInFlight: 8,
     };
     assert.deepEqual(v.parse(config, all), all);
     assert.deepEqual(v.parse(config, { ...least, resources: { limits: {} } }).resources, {
-      requests: { cpu: '10m', memory: '32Mi' },
+      requests: { cpu: '10m', memory: '48Mi' },
       limits: {},
     });
   });
@@ -269,6 +303,7 @@ suite("the webhook's configuration", () => {
       { statusListen: 'localhost:9464' },
       { resources: { limits: { memory: 'lots' } } },
       { resources: { limit: {} } },
+      { maxInFlight: 0 },
     ];
     for (const bad of wrong) assert.throws(() => v.parse(config, { ...least, ...bad }), JSON.stringify(bad));
     assert.throws(() => v.parse(settings, { ...least, configuration: 'x' }));

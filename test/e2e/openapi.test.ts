@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { configure, iamSettings } from '../aws-sso-oidc/server.ts';
 import { hasProgram, pythonPrograms } from '../clients/cache.ts';
 import { isMissing } from '../stores/requires.ts';
 import { ask } from '../system/ask.ts';
@@ -38,7 +39,7 @@ async function forward(scope: Scope, socketPath: string): Promise<string> {
 
 type Outcome = { readonly isClean: boolean; readonly report: string };
 
-function schemathesis(origin: string, apiKey: string): Promise<Outcome> {
+function schemathesis(origin: string, more: readonly string[] = []): Promise<Outcome> {
   const program = join(pythonPrograms('requirements-openapi.txt'), 'schemathesis');
   const args = [
     '--config-file',
@@ -48,10 +49,9 @@ function schemathesis(origin: string, apiKey: string): Promise<Outcome> {
     '--checks',
     'all',
     '--no-color',
-    '--header',
-    `Authorization: Bearer ${apiKey}`,
     '-n',
     EXAMPLES,
+    ...more,
   ];
   return new Promise((resolve) => {
     execFile(program, args, (error, report) => resolve({ isClean: error === null, report }));
@@ -86,11 +86,25 @@ describe('the OpenAPI document', () => {
       if (isMissing(t, hasProgram('python3'), 'there is no python3')) return;
       const origin = origins[surface] ?? '';
       const { paths } = (await ask(origin, '/openapi.json')).json<{ paths: Record<string, unknown> }>();
-      const { isClean, report } = await schemathesis(origin, apiKey);
+      const { isClean, report } = await schemathesis(origin, ['--header', `Authorization: Bearer ${apiKey}`]);
       assert.ok(isClean, report);
       assert.match(report, new RegExp(`Tested: ${Object.keys(paths).length}\\b`));
       assert.doesNotMatch(report, /\b0 generated/);
     });
+
+  it('of the AWS door is true', async (t) => {
+    if (isMissing(t, hasProgram('python3'), 'there is no python3')) return;
+    const place = await createPlace(scope);
+    const iam = iamSettings(place);
+    configure(place, { door: { iam, registrations: { perAddress: 1_000_000 } } });
+    const { issuer, lines } = await start(scope, place);
+    const own = '^/(client/register|device_authorization|token|authorize)$';
+    const { isClean, report } = await schemathesis(issuer, ['--include-path-regex', own]);
+    assert.ok(isClean, report);
+    assert.match(report, /Tested: 4\b/);
+    const faults = lines().filter(({ code, level }) => code === 'server_error' || level === 'error');
+    assert.deepEqual(faults, []);
+  });
 
   it('told of everything that happened: no fault of our own', () => {
     assert.deepEqual(

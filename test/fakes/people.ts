@@ -76,6 +76,7 @@ export async function serveIdentity(t: TestContext, setup: Setup = {}): Promise<
     provider: () => provider,
     records,
     realm: 'test',
+    secret: randomBytes(32),
     issuer,
     config,
     clock: { now, elapsed: now },

@@ -54,6 +54,11 @@ export function fakeRecords(): RecordStore {
       kept.set(nameOf(key), { ...found, consumedAt: now });
       return true;
     },
+    async redeem(key, made, now) {
+      if (!(await this.consume(key, now))) return false;
+      for (const each of made) kept.set(nameOf(each.key), plain({ ...each.key, ...each.fields }));
+      return true;
+    },
     remove: async (key) => kept.delete(nameOf(key)),
     removeFamily: async (realm, family) => drop((each) => each.realm === realm && each.family === family),
     removeRealm: async (realm) => drop((each) => each.realm === realm),

@@ -7,11 +7,12 @@
 import assert from 'node:assert/strict';
 import { setImmediate as drained } from 'node:timers/promises';
 import { IssuerError } from '../../src/core/errors.ts';
-import { activeKey, type KeyRing, MAX_KEYS, type RingSettings } from '../../src/core/key-ring.ts';
-import type { Algorithm, RingKey } from '../../src/core/ports.ts';
+import { activeKey, type KeyRing, type RingSettings } from '../../src/core/key-ring.ts';
+import { ALGORITHMS, type Algorithm } from '../../src/core/ports.ts';
 import { type LiveRing, openLiveRing, type RingChange } from '../../src/signers/live-ring.ts';
 import { type Backend, FAIL_BEFORE, fakeStore, type Plan, PROMPT } from './key-store.ts';
 import { decodeFakeRing, encodeFakeRing, fakeKey } from './keys.ts';
+import { createRingRules } from './ring-rules.ts';
 
 const START = 1_800_000_000;
 /** How much younger in the store than in its own `publishedAt` a key may be: making it, writing it, clocks. */
@@ -49,18 +50,22 @@ export function createRingWorld({ settings, replicas, shared }: WorldOptions) {
   const processes: (Process | undefined)[] = Array.from({ length: replicas });
   const time = () => START + elapsed;
 
-  // What the outside knows.
   const tokens = new Map<string, number>(); // kid → when the last token it signed expires
-  const committedAt = new Map<string, { readonly time: number; readonly moment: number }>();
-  const mayHurry = new Set<string>(); // first of a fresh ring, forced, or successor of a revoked key
-  const revokeAsked = new Set<string>();
-  const adoptAsked = new Set<Algorithm>();
-  const revoked = new Set<string>();
+  const counts = {
+    commits: 0,
+    mints: 0,
+    promotions: 0,
+    hurried: 0,
+    removals: 0,
+    faults: 0,
+    stale: 0,
+    ended: 0,
+  };
+  const rules = createRingRules(settings, counts, () => ({ time: time(), moment: moments }));
+  const { committedAt, mayHurry, revoked } = rules;
   const failures: unknown[] = [];
-  let committed: KeyRing = { keys: [], changedAt: 0 };
-  const counts = { commits: 0, mints: 0, promotions: 0, hurried: 0, removals: 0, faults: 0, stale: 0 };
 
-  const backend: Backend = { stored: undefined, onCommit: (bytes) => guard(() => checkCommit(bytes)) };
+  const backend: Backend = { stored: undefined, onCommit: (bytes) => guard(() => rules.checkCommit(bytes)) };
 
   /** Runs inside the code under test, which would take an assertion for a fault of the store. */
   function guard(check: () => void): void {
@@ -77,49 +82,6 @@ export function createRingWorld({ settings, replicas, shared }: WorldOptions) {
   }
 
   // ── invariants ────────────────────────────────────────────────────────────
-
-  function checkCommit(bytes: Uint8Array): void {
-    const ring = decodeFakeRing(Buffer.from(bytes));
-    const before = new Map(committed.keys.map((key) => [key.keyId, key]));
-    assert.ok(ring.changedAt >= committed.changedAt, 'changedAt went back');
-    assert.ok(ring.keys.length <= MAX_KEYS, `${ring.keys.length} keys`);
-    assert.equal(new Set(ring.keys.map(({ keyId }) => keyId)).size, ring.keys.length, 'a key is in it twice');
-    for (const algorithm of new Set([...ring.keys, ...committed.keys].map((key) => key.algorithm))) {
-      const inState = (state: string) =>
-        ring.keys.filter((key) => key.algorithm === algorithm && key.state === state).length;
-      assert.ok(inState('active') <= 1 && inState('next') <= 1, `two active or two next for ${algorithm}`);
-      if (activeKey(committed, algorithm) !== undefined || before.size === 0)
-        assert.equal(inState('active'), 1, `nothing is active for ${algorithm}`);
-    }
-    for (const key of ring.keys) checkKey(key, before.get(key.keyId), before.size === 0);
-    const kept = new Set(ring.keys.map(({ keyId }) => keyId));
-    for (const key of committed.keys) if (!kept.has(key.keyId)) checkRemoval(key, ring.changedAt);
-    committed = ring;
-    counts.commits++;
-  }
-
-  function checkKey(key: RingKey, before: RingKey | undefined, isFresh: boolean): void {
-    if (before === undefined) {
-      assert.ok(!committedAt.has(key.keyId), 'a key came back');
-      assert.ok(isFresh || key.state === 'next', 'a key came in that was not next');
-      committedAt.set(key.keyId, { time: time(), moment: moments });
-      if (isFresh) mayHurry.add(key.keyId);
-      return;
-    }
-    const order = ['next', 'active', 'retired'];
-    assert.ok(order.indexOf(key.state) >= order.indexOf(before.state), `${before.state} became ${key.state}`);
-    assert.equal(key.publishedAt, before.publishedAt);
-    if (before.state === 'retired') assert.equal(key.removeAt, before.removeAt);
-    if (before.state === 'next' && key.state === 'active') counts.promotions++;
-  }
-
-  function checkRemoval(key: RingKey, now: number): void {
-    counts.removals++;
-    if (key.state === 'retired' && key.removeAt! <= now) return;
-    if (key.state === 'next' && adoptAsked.has(key.algorithm)) return;
-    assert.ok(revokeAsked.has(key.keyId), `${key.state} key ${key.keyId} vanished`);
-    revoked.add(key.keyId);
-  }
 
   function checkPublished(ring: KeyRing): void {
     for (const { keyId } of ring.keys) assert.ok(committedAt.has(keyId), `${keyId} is published, not stored`);
@@ -249,11 +211,21 @@ export function createRingWorld({ settings, replicas, shared }: WorldOptions) {
     await settle();
   }
 
-  async function command(index: number, change: RingChange): Promise<void> {
+  async function act(index: number, action: (live: LiveRing) => Promise<unknown>): Promise<void> {
     const process = processes[index];
     if (process?.live === undefined || process.pending >= QUEUE_MAX) return;
-    track(process, process.live.change(change));
+    track(process, action(process.live));
     await settle();
+  }
+
+  const command = (index: number, change: RingChange) => act(index, (live) => live.change(change));
+
+  /** Another configuration of rules, as of now. */
+  function configure(index: number, longestTtlSeconds: number, algorithms: readonly Algorithm[]): void {
+    const process = processes[index];
+    if (process === undefined) return;
+    process.settings = { ...process.settings, longestTtlSeconds, algorithms };
+    for (const algorithm of ALGORITHMS) if (!algorithms.includes(algorithm)) rules.takenAway.add(algorithm);
   }
 
   function poll(process: Process): void {
@@ -286,14 +258,16 @@ export function createRingWorld({ settings, replicas, shared }: WorldOptions) {
     counts,
     processes,
     mayHurry,
-    revokeAsked,
-    adoptAsked,
+    revokeAsked: rules.revokeAsked,
+    adoptAsked: rules.adoptAsked,
     start,
     kill,
+    act,
     command,
+    configure,
     pass,
     settle,
     time,
-    committed: () => committed,
+    committed: rules.committed,
   };
 }

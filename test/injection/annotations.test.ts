@@ -150,8 +150,8 @@ suite("the clouds' annotations", () => {
 
   test('processor and memory are request and limit', () => {
     assert.deepEqual(inject({ cpu: '0.5' }).resources, {
-      requests: { cpu: '0.5', memory: '32Mi' },
-      limits: { cpu: '0.5', memory: '64Mi' },
+      requests: { cpu: '0.5', memory: '48Mi' },
+      limits: { cpu: '0.5', memory: '96Mi' },
     });
     assert.deepEqual(inject({ cpu: '100m', memory: '1Gi' }).resources, {
       requests: { cpu: '100m', memory: '1Gi' },

@@ -202,7 +202,14 @@ suite('what injection refuses', () => {
       );
     assertRefused(mounting('data', '/run/mintmark'), /container web mounts data at \/run\/mintmark, where/);
     assertRefused(mounting('data', '/run/mintmark/'), /mounts data at \/run\/mintmark\/, where/);
-    assertRefused(mounting('data', '/run/mintmark/tokens'), /where the socket's directory goes/);
+    for (const path of [
+      '/run/mintmark/tokens',
+      '/run/./mintmark',
+      '/run//mintmark/',
+      '/run/x/../mintmark',
+      'run/mintmark',
+    ])
+      assertRefused(mounting('data', path), /where the socket's directory goes/);
     assertRefused(mounting('mintmark-token', '/x', true), /which is the sidecar's alone/);
     assertRefused(mounting('mintmark-socket', '/x'), /must do so with readOnly: true/);
     inject(mounting('data', '/run/mintmark-else'));

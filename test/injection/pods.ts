@@ -10,7 +10,7 @@ export const SETTINGS: InjectionSettings = {
   statusListen: '0.0.0.0:9464',
   reuseFloor: '1m',
   singleUse: [],
-  resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '64Mi' } },
+  resources: { requests: { cpu: '10m', memory: '48Mi' }, limits: { memory: '96Mi' } },
 };
 export const PEM = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n';
 export const CONTEXT: InjectionContext = { ca: PEM, version: '1.2.3' };

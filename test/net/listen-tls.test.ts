@@ -6,6 +6,7 @@ import type { RequestListener } from 'node:http';
 import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
 import { type Limits, listen } from '../../src/net/listen.ts';
 import type { TlsPair } from '../../src/net/tls.ts';
@@ -85,3 +86,42 @@ test('who never finishes the handshake is cut off, and does not hold up closing'
   await once(late, 'connect');
   await listener.close(50);
 });
+
+test('one address has so many connections and no more, and another address its own', async (t) => {
+  const refused: string[] = [];
+  const target = { host: '127.0.0.1', port: 0, tls: makePair(t, 'x') };
+  const listener = await listen({
+    target,
+    handler: (_, response) => response.end('served'),
+    limits: { maxConnections: 5, maxConnectionsPerAddress: 3 },
+    onRefused: (limit) => refused.push(limit),
+  });
+  t.after(() => listener.close(0));
+  const from = async (localAddress: string) => {
+    const options = { host: '127.0.0.1', port: listener.port ?? 0, localAddress, rejectUnauthorized: false };
+    const socket = connect(options);
+    t.after(() => socket.destroy());
+    const isServed = await Promise.race([
+      once(socket, 'secureConnect').then(() => true),
+      once(socket, 'close').then(() => false),
+    ]).catch(() => false);
+    return { socket, isServed };
+  };
+  const first = [];
+  for (let index = 0; index < 6; index++) first.push(await from('127.0.0.1'));
+  assert.deepEqual(
+    first.map(({ isServed }) => isServed),
+    [true, true, true, false, false, false],
+  );
+  assert.equal((await from('127.0.0.2')).isServed, true);
+  assert.deepEqual(refused, ['address', 'address', 'address']);
+  first[0]?.socket.destroy();
+  await until(async () => (await from('127.0.0.1')).isServed);
+  refused.length = 0;
+  assert.deepEqual([(await from('127.0.0.3')).isServed, (await from('127.0.0.3')).isServed], [true, false]);
+  assert.deepEqual(refused, ['all']);
+});
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await setTimeout(5);
+}

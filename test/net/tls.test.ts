@@ -120,7 +120,10 @@ suite('TLS files', () => {
       refused(/certificate: ENOENT.*absent/),
     );
     await assert.rejects(loadTls({ ...files, key: absent }, now()), refused(/key: ENOENT.*absent/));
-    await assert.rejects(loadTls({ ...files, key: directory }, now()), refused(/EISDIR/));
+    await assert.rejects(loadTls({ ...files, key: directory }, now()), refused(/is not a file/));
+    const pipe = join(directory, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    await assert.rejects(loadTls({ ...files, certificate: pipe }, now()), refused(/pipe is not a file/));
     const empty = join(directory, 'empty');
     await fs.writeFile(empty, '');
     await assert.rejects(

@@ -1,5 +1,7 @@
 /** A browser without a screen: cookies, redirects and forms, as a person without JavaScript has them. */
 import assert from 'node:assert/strict';
+import { request } from 'node:http';
+import { text } from 'node:stream/consumers';
 
 export type Page = {
   readonly url: string;
@@ -17,6 +19,8 @@ export type Browser = {
   readonly cookies: Map<string, string>;
 };
 
+type Answer = Omit<Page, 'url'>;
+
 const REDIRECTS_MAX = 10;
 
 /** Where the application would be: the address is not opened, as nobody listens there. */
@@ -25,22 +29,12 @@ export function openBrowser(application: string): Browser {
   async function load(url: string, body?: URLSearchParams): Promise<Page> {
     let [at, form] = [url, body];
     for (let step = 0; step < REDIRECTS_MAX; step++) {
-      const response = await fetch(at, {
-        method: form === undefined ? 'GET' : 'POST',
-        headers: {
-          Cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; '),
-          ...(form === undefined ? {} : { Origin: new URL(at).origin, 'Sec-Fetch-Site': 'same-origin' }),
-        },
-        redirect: 'manual',
-        ...(form === undefined ? {} : { body: form }),
-      });
-      keep(response.headers.getSetCookie());
-      const location = response.headers.get('location');
-      const html = await response.text();
-      if (location === null) return { url: at, status: response.status, html, headers: response.headers };
+      const { status, headers, html } = await send(at, cookies, form);
+      keep(headers.getSetCookie());
+      const location = headers.get('location');
+      if (location === null) return { url: at, status, html, headers };
       [at, form] = [new URL(location, at).href, undefined];
-      if (at.startsWith(application))
-        return { url: at, status: response.status, html: '', headers: response.headers };
+      if (at.startsWith(application)) return { url: at, status, html: '', headers };
     }
     assert.fail(`too many redirects, the last to ${at}`);
   }
@@ -62,6 +56,37 @@ export function openBrowser(application: string): Browser {
       return load(form.action, new URLSearchParams({ ...form.fields, ...fields }));
     },
   };
+}
+
+/** As a browser does when somebody goes somewhere: fetch has a mind of its own about Sec-Fetch-Mode. */
+function send(url: string, cookies: ReadonlyMap<string, string>, form?: URLSearchParams): Promise<Answer> {
+  const headers = {
+    Accept: 'text/html,*/*;q=0.8',
+    'Sec-Fetch-Mode': 'navigate',
+    'Sec-Fetch-Dest': 'document',
+    Cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; '),
+    ...(form === undefined
+      ? {}
+      : {
+          Origin: new URL(url).origin,
+          'Sec-Fetch-Site': 'same-origin',
+          'Content-Type': 'application/x-www-form-urlencoded',
+        }),
+  };
+  return new Promise((resolve, reject) => {
+    request(url, { method: form === undefined ? 'GET' : 'POST', headers }, async (response) => {
+      const pairs = Object.entries(response.headersDistinct).flatMap(([name, values = []]) =>
+        values.map((value): [string, string] => [name, value]),
+      );
+      resolve({
+        status: response.statusCode ?? 0,
+        headers: new Headers(pairs),
+        html: await text(response),
+      });
+    })
+      .on('error', reject)
+      .end(form?.toString());
+  });
 }
 
 export function formsOf({ html, url }: Page): readonly Form[] {

@@ -4,7 +4,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { suite, type TestContext, test } from 'node:test';
-import { createRemoteJWKSet, exportJWK, jwtVerify, SignJWT } from 'jose';
+import { createRemoteJWKSet, decodeJwt, exportJWK, jwtVerify, SignJWT } from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as client from 'openid-client';
 import { AUDIENCE, OWN_UID } from '../system/start.ts';
@@ -148,6 +148,15 @@ suite('machines', { concurrency: 1 }, () => {
     assert.equal(theirs.body.error, 'invalid_client');
     const afar = await post(server.token, { grant_type: 'client_credentials', client_id: 'own' });
     assert.equal(afar.body.error, 'invalid_client', 'the name alone proves nothing');
+    const secret = await local(
+      t,
+      server.socket,
+      'grant_type=client_credentials&scope=orders.read',
+      '/connect/token',
+      undefined,
+      basic(MACHINE.id, SECRET),
+    );
+    assert.equal(decodeJwt(String(secret.body.access_token)).client_id, MACHINE.id, 'whose secret it has');
     const audit = await server.line('issued');
     assert.equal((audit.peer as { uid: number }).uid, OWN_UID);
   });
@@ -194,10 +203,11 @@ function local(
   body: string,
   path = '/connect/token',
   type = 'application/x-www-form-urlencoded',
+  more: Readonly<Record<string, string>> = {},
 ): Promise<Local> {
   return new Promise((resolve, reject) => {
     const asked = request(
-      { socketPath, path, method: 'POST', headers: { 'Content-Type': type }, signal: t.signal },
+      { socketPath, path, method: 'POST', headers: { ...more, 'Content-Type': type }, signal: t.signal },
       async (response) =>
         resolve({ status: response.statusCode ?? 0, body: JSON.parse(await text(response)) }),
     );

@@ -4,9 +4,9 @@ import { before, suite, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import * as client from 'openid-client';
 import { scopeOf } from '../system/suite.ts';
-import { adminPost } from './admin.ts';
 import { type Browser, openBrowser, type Page } from './browser.ts';
-import { API, basic, hashOf, post, startOAuth } from './server.ts';
+import { adminPost } from './people.ts';
+import { API, basic, hashOf, OTHER_API, post, startOAuth } from './server.ts';
 
 const APP = 'https://shop.example.com/';
 const CALLBACK = `${APP}callback`;
@@ -30,6 +30,12 @@ const LEGACY = {
   grants: ['password', 'refresh_token'],
   scopes: SCOPES,
 };
+const ELSEWHERE = {
+  ...LEGACY,
+  id: 'elsewhere',
+  secrets: [hashOf('elsewhere')],
+  identityProviders: ['corp'],
+};
 const TV = { id: 'tv', public: true, grants: ['device_code', 'refresh_token'], scopes: SCOPES };
 
 suite('people', { concurrency: 1 }, () => {
@@ -38,7 +44,7 @@ suite('people', { concurrency: 1 }, () => {
   let browser: Browser;
   before(async () => {
     server = await startOAuth(scope, {
-      clients: [WEB, TRUSTED, LEGACY, TV],
+      clients: [WEB, TRUSTED, LEGACY, ELSEWHERE, TV],
       people: { passwords: { cost: 10 } },
     });
     const ada = { username: 'ada', password: PASSWORD, claims: { name: 'Ada', email: 'ada@example.com' } };
@@ -136,6 +142,19 @@ suite('people', { concurrency: 1 }, () => {
       Array.from({ length: 100 }, () => post(server.token, form, basic('trusted', 'trusted'))),
     );
     assert.equal(answers.filter(({ status }) => status === 200).length, 1);
+  });
+
+  test('a refresh token is not consumed by a request for a resource that is not to be had', async () => {
+    const config = await configure('trusted');
+    const { page, checks } = await signIn(config);
+    const { refresh_token: token = '' } = await redeem(config, page, checks);
+    const form = { grant_type: 'refresh_token', refresh_token: token };
+    const ask = (more: Record<string, string>) =>
+      post(server.token, { ...form, ...more }, basic('trusted', 'trusted'));
+    for (const more of [{ resource: OTHER_API }, { resource: API, scope: 'openid' }])
+      assert.equal((await ask(more)).body.error, 'invalid_target', JSON.stringify(more));
+    assert.equal((await ask({ scope: 'orders.write' })).body.error, 'invalid_scope');
+    assert.equal((await ask({})).status, 200);
   });
 
   test('PKCE and the redirect URI are held to', async () => {
@@ -244,6 +263,9 @@ suite('people', { concurrency: 1 }, () => {
     assert.equal((await ask({ password: 'wrong' })).body.error, 'invalid_grant');
     assert.equal((await ask({ username: 'nobody' })).body.error, 'invalid_grant');
     assert.equal((await ask({ scope: 'orders.write' })).body.error, 'invalid_scope');
+    const form = { grant_type: 'password', username: 'ada', password: PASSWORD };
+    const elsewhere = await post(server.token, form, basic('elsewhere', 'elsewhere'));
+    assert.equal(elsewhere.body.error, 'invalid_grant', 'a client that takes no local users');
   });
 
   test('signing out ends the session', async () => {

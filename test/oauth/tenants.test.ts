@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import * as client from 'openid-client';
+import { mintmark } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
-import { adminPost } from './admin.ts';
 import { openBrowser } from './browser.ts';
+import { adminPost } from './people.ts';
 import { API, basic, hashOf, post, RESOURCES, startOAuth } from './server.ts';
 
 const APP = 'https://shop.example.com/';
@@ -117,6 +118,17 @@ suite('tenants', { concurrency: 1 }, () => {
     const refused = await browser.submit(asked, /\/login$/, { username: 'ada', password: PASSWORD });
     assert.match(refused.html, /password/i, 'ada is not known here');
     assert.equal(refused.url.startsWith(APP), false);
+  });
+
+  test('--issuer names one for mintmark keys and mintmark users', async () => {
+    const run = (...args: string[]) => mintmark([...args, '--admin', server.admin, '--json']);
+    const keys = JSON.parse((await run('keys', 'list', '--issuer', 'acme')).stdout) as {
+      keys: { keyId: string }[];
+    };
+    assert.deepEqual(keys.keys.map(({ keyId }) => keyId).sort(), (await keysOf(issuerOf('acme'))).sort());
+    assert.match((await run('users', 'list', '--issuer', 'acme')).stdout, /"ada"/);
+    assert.doesNotMatch((await run('users', 'list', '--issuer', 'beta')).stdout, /"ada"/);
+    assert.notEqual((await run('users', 'list', '--issuer', 'gamma')).code, 0);
   });
 
   test("one's keys rotate by themselves", async () => {

@@ -1,5 +1,7 @@
 /** What the token endpoint says to wrong requests: RFC 6749 section 5.2, RFC 7009, RFC 7662, RFC 8628, RFC 8707. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { before, suite, test } from 'node:test';
 import { scopeOf } from '../system/suite.ts';
 import { type Answer, API, basic, hashOf, MACHINE, ORDERS_API, post, SECRET, startOAuth } from './server.ts';
@@ -162,6 +164,11 @@ const VECTORS: readonly Vector[] = [
     error: 'invalid_grant',
   },
   {
+    name: 'a stand-in that is no ASCII',
+    form: `grant_type=refresh_token&refresh_token=${encodeURIComponent(`~x.${'é'.repeat(43)}`)}&client_id=device`,
+    error: 'invalid_grant',
+  },
+  {
     name: 'a device that asks for too much',
     path: '/connect/deviceauthorization',
     form: 'client_id=device&scope=billing.read',
@@ -228,11 +235,36 @@ suite('wrong requests', () => {
     const get = await fetch(`${server.token}?${CC}`);
     assert.equal(get.status, 405);
     assert.match(get.headers.get('allow') ?? '', /POST/);
+    const head = await fetch(`${server.issuer}/connect/authorize`, { method: 'HEAD' });
+    assert.equal(head.status, 400);
+    assert.equal(await head.text(), '');
     const preflight = await fetch(server.token, {
       method: 'OPTIONS',
       headers: { Origin: 'https://evil.example', 'Access-Control-Request-Method': 'POST' },
     });
     assert.equal(preflight.headers.has('access-control-allow-credentials'), false);
+  });
+
+  test('a caller that hangs up, or sends two requests at once, holds up nobody', async () => {
+    const { port } = new URL(server.issuer);
+    const head = (length: number) =>
+      `POST /connect/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n` +
+      `Authorization: ${MACHINES.Authorization}\r\nContent-Length: ${length}\r\n\r\n`;
+    const broken = connect(Number(port), '127.0.0.1');
+    await once(broken, 'connect');
+    broken.write(`${head(CC.length)}grant`);
+    broken.resetAndDestroy();
+    const twice = connect(Number(port), '127.0.0.1');
+    twice.write(`${head(CC.length)}${CC}${head(1)}x`);
+    twice.setEncoding('utf8');
+    let text = '';
+    for await (const chunk of twice) {
+      text += chunk;
+      if (text.includes('temporarily_unavailable')) break;
+    }
+    assert.ok(text.startsWith('HTTP/1.1 200') && text.indexOf('HTTP/1.1 503') > 0, text);
+    assert.equal((await post(server.token, CC, MACHINES)).status, 200);
+    assert.equal(/OAuth: /.test(server.output()), false, server.output());
   });
 
   test('no scope is every scope that the client may have', async () => {

@@ -38,6 +38,15 @@ test('a token has one line, without the token and its further claims', () => {
   for (const part of event.issued.token.split('.')) assert.ok(!lines[0]?.includes(part));
 });
 
+test('a caller in a container is told with it', () => {
+  const { recorder, last } = capture();
+  const workload = { selectors: new Set<string>(), facts: { 'docker.container-id': 'c0ffee' }, unproven: {} };
+  recorder.issued(issuance({ workload }));
+  assert.deepEqual(last().peer, { pid: 4711, uid: 998, gid: 997, container: 'c0ffee' });
+  recorder.refused(refusal({ workload }));
+  assert.equal(last().peer.container, 'c0ffee');
+});
+
 test('a token without a caller has no peer', () => {
   const { recorder, last } = capture();
   recorder.issued(issuance({ door: 'token-files', peer: undefined }));

@@ -43,6 +43,7 @@ function busy() {
   metrics.configReloaded(false);
   metrics.auditFailed();
   metrics.clockJumped();
+  metrics.connectionRefused('private', 'address');
   return opened;
 }
 
@@ -148,4 +149,15 @@ test('promtool check metrics finds nothing', {
   const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' });
   assert.equal(`${stdout}${stderr}`, '');
   assert.equal(status, 0);
+});
+
+test('connections that were closed unread are counted by listener and limit', async () => {
+  const { metrics, samples } = open();
+  metrics.connectionRefused('private', 'address');
+  metrics.connectionRefused('private', 'address');
+  metrics.connectionRefused('workload', 'uid');
+  assert.deepEqual((await samples('mintmark_connections_refused_total')).sort(), [
+    'mintmark_connections_refused_total{listener="private",limit="address"} 2',
+    'mintmark_connections_refused_total{listener="workload",limit="uid"} 1',
+  ]);
 });

@@ -23,6 +23,9 @@ const now = () => Math.floor(Date.now() / 1000);
 const CLAIMS = { iss: 'i', sub: 's', aud: 'aud', iat: 1, nbf: 1, exp: 601, jti: 'j' };
 const TOKEN = `e30.${Buffer.from(JSON.stringify(CLAIMS)).toString('base64url')}.c2ln`;
 
+const SHOWN = { rule: 'shown', holds: [], fails: [], allowsAudience: true };
+const HIDDEN = { ...SHOWN, rule: 'hidden' };
+
 type Asked = { readonly peer: Peer; readonly request: TokenRequest };
 
 async function authority(t: TestContext, answer: () => void = () => undefined) {
@@ -37,7 +40,13 @@ async function authority(t: TestContext, answer: () => void = () => undefined) {
     issueTokenFor: () => Promise.reject(new Error('never')),
     explain: async () => ({
       workload: WEB,
-      decision: { allowed: false, code: 'access_denied', reason: 'no', nearest: [], shown: [] },
+      decision: {
+        allowed: false,
+        code: 'access_denied',
+        reason: 'no',
+        nearest: [HIDDEN, SHOWN],
+        shown: [SHOWN],
+      },
     }),
   };
   const recorder = collectingRecorder();
@@ -148,27 +157,48 @@ suite('a sidecar and its authority', () => {
     const { workload, decision } = await signer.explain([], REQUEST);
     assert.deepEqual(workload.selectors, WEB.selectors);
     assert.equal(decision.allowed, false);
+    assert.deepEqual(!decision.allowed && [decision.nearest, decision.shown], [[SHOWN], [SHOWN]]);
   });
 });
 
 suite('the door refuses', () => {
-  const post = async (url: string, headers: Record<string, string>, body: string, ca: string) => {
+  const post = async (
+    url: string,
+    headers: Record<string, string>,
+    body: string,
+    ca: string,
+    path = '/v1/sidecar/tokens',
+  ) => {
     const { request } = await import('node:https');
     return new Promise<{ status: number | undefined; text: string }>((resolve, reject) => {
-      const outgoing = request(
-        new URL('/v1/sidecar/tokens', url),
-        { method: 'POST', headers, ca },
-        async (answer) => {
-          const text = (await answer.toArray()).join('');
-          resolve({ status: answer.statusCode, text });
-        },
-      );
+      const outgoing = request(new URL(path, url), { method: 'POST', headers, ca }, async (answer) => {
+        const text = (await answer.toArray()).join('');
+        resolve({ status: answer.statusCode, text });
+      });
       outgoing.on('error', reject);
       outgoing.end(body);
     });
   };
   const bearer = { Authorization: 'Bearer a.b.c' };
   const ok = '{"audience":"x"}';
+
+  test('and explains a refusal with one list of rules, without those that are hidden', async (t) => {
+    const { url, caPem } = await authority(t);
+    const { status, text } = await post(url, bearer, ok, caPem, '/v1/sidecar/explain');
+    assert.equal(status, 200);
+    assert.deepEqual(JSON.parse(text).decision, {
+      allowed: false,
+      code: 'access_denied',
+      reason: 'no',
+      shown: [SHOWN],
+    });
+  });
+
+  test('with a sentence that is true of bearers', async (t) => {
+    const { url, caPem } = await authority(t);
+    const { text } = await post(url, {}, ok, caPem);
+    assert.equal(JSON.parse(text).error_description, 'It could not be proven who is calling.');
+  });
 
   for (const [title, headers, body, status, why] of [
     ['no bearer', {}, ok, 401, /Authorization/],

@@ -2,9 +2,17 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { adopt, type RingSettings, revoke, rotate } from '../../src/core/key-ring.ts';
+import {
+  activeKey,
+  adopt,
+  type KeyRing,
+  MAX_KEYS,
+  type RingSettings,
+  rotate,
+} from '../../src/core/key-ring.ts';
 import { ALGORITHMS, type Algorithm } from '../../src/core/ports.ts';
-import { STALE_AFTER_SECONDS } from '../../src/signers/live-ring.ts';
+import { type LiveRing, STALE_AFTER_SECONDS } from '../../src/signers/live-ring.ts';
+import { revokeKey } from '../../src/signers/revoke-key.ts';
 import { FAIL_BEFORE, LOSE_ANSWER, type Plan } from '../fakes/key-store.ts';
 import { fakeKey } from '../fakes/keys.ts';
 import { createRingWorld, type RingWorld } from '../fakes/ring-world.ts';
@@ -79,6 +87,15 @@ const step = fc.oneof(
   {
     weight: 1,
     arbitrary: fc.record({
+      type: fc.constant('crowd' as const),
+      replica,
+      pick,
+      algorithms: fc.shuffledSubarray([...ALGORITHMS], { minLength: ALGORITHMS.length }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
       type: fc.constant('configure' as const),
       replica,
       ttl,
@@ -119,32 +136,54 @@ async function take(world: RingWorld, current: Step): Promise<void> {
   else if (current.type === 'slowKeys') process.keySeconds = current.seconds;
   else if (current.type === 'jump') process.wallOffset = current.seconds;
   else if (current.type === 'configure') {
-    // A ring has room for five algorithms, and those of the world stay.
-    const algorithms = [...new Set([...world.settings.algorithms, ...current.algorithms])];
-    process.settings = { ...process.settings, longestTtlSeconds: current.ttl, algorithms };
-  } else await obey(world, current);
+    world.configure(current.replica, current.ttl, current.algorithms);
+  } else if (current.type === 'revoke') await revoke(world, current.replica, current.pick);
+  else if (current.type === 'crowd') await crowd(world, current);
+  else await obey(world, current);
 }
 
-async function obey(
-  world: RingWorld,
-  current: Step & { type: 'rotate' | 'revoke' | 'adopt' },
-): Promise<void> {
+async function obey(world: RingWorld, current: Step & { type: 'rotate' | 'adopt' }): Promise<void> {
   const algorithm = algorithmOf(world, current.pick);
   await world.command(current.replica, (ring, now, own) => {
-    const next = (of: Algorithm) =>
-      ring.keys.find((key) => key.algorithm === of && key.state === 'next')?.keyId ?? '';
     if (current.type === 'adopt') {
       world.adoptAsked.add(algorithm);
       return adopt(ring, fakeKey(algorithm), now);
     }
-    if (current.type === 'rotate') {
-      if (current.isForced) world.mayHurry.add(next(algorithm));
-      return rotate(ring, algorithm, current.isForced, now, own);
-    }
-    const key = ring.keys[current.pick % ring.keys.length]!;
-    world.revokeAsked.add(key.keyId);
-    if (key.state === 'active') world.mayHurry.add(next(key.algorithm));
-    return revoke(ring, key.keyId, now, own);
+    if (current.isForced) world.mayHurry.add(nextOf(ring, algorithm));
+    return rotate(ring, algorithm, current.isForced, now, own);
+  });
+}
+
+function nextOf(ring: KeyRing, algorithm: Algorithm): string {
+  return ring.keys.find((key) => key.algorithm === algorithm && key.state === 'next')?.keyId ?? '';
+}
+
+/** Rotates until the ring is full, lets all algorithms wait for room, and revokes what signs. */
+async function crowd(world: RingWorld, { replica, pick, algorithms }: Step & { type: 'crowd' }) {
+  const algorithm = algorithmOf(world, pick);
+  for (let times = 0; times < MAX_KEYS; times++)
+    await obey(world, { type: 'rotate', replica, pick, isForced: true });
+  world.configure(replica, world.settings.longestTtlSeconds, algorithms);
+  const { keys } = world.committed();
+  const active = keys.findIndex((key) => key.algorithm === algorithm && key.state === 'active');
+  if (active >= 0) await revoke(world, replica, active);
+}
+
+async function revoke(world: RingWorld, replica: number, pick: number): Promise<void> {
+  await world.act(replica, (live) => {
+    const { keys } = live.current;
+    const { keyId, algorithm } = keys[pick % keys.length]!;
+    /** Sees the ring that each attempt begins from. */
+    const watched: Pick<LiveRing, 'change'> = {
+      change: (change) =>
+        live.change((ring, now, own) => {
+          const active = activeKey(ring, algorithm)?.keyId;
+          world.revokeAsked.add(keyId);
+          if (active === keyId || active === undefined) world.mayHurry.add(nextOf(ring, algorithm));
+          return change(ring, now, own);
+        }),
+    };
+    return revokeKey(watched, keyId);
   });
 }
 
@@ -167,6 +206,11 @@ async function recover(world: RingWorld): Promise<void> {
   assert.ok(
     retired.every((key) => key.removeAt! > world.time() - 120),
     'a retired key stays',
+  );
+  const unused = keys.filter(({ algorithm }) => !algorithms.includes(algorithm));
+  assert.ok(
+    unused.every(({ state }) => state === 'retired'),
+    'a key that nobody needs stays',
   );
 }
 

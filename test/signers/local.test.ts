@@ -94,6 +94,12 @@ suite('the local signer', () => {
     );
   });
 
+  test('signs nothing once it is closed', async () => {
+    const signer = signerOf(() => ring);
+    await signer.close();
+    await assert.rejects(signer.sign(claimsFor(), 'EdDSA'), refusal('temporarily_unavailable', /closed/));
+  });
+
   test('signs many at once, each its own claims', async () => {
     const signer = signerOf(() => ring);
     const jobs = ALGORITHMS.flatMap((algorithm) =>

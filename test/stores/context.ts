@@ -14,6 +14,7 @@ export function storeContext(): StoreContext & { readonly warnings: string[] } {
   const warnings: string[] = [];
   return {
     uid: process.geteuid!(),
+    gids: process.getgroups!(),
     lock: (fd) => flock(fd, LOCK_EX | LOCK_NB) === 0,
     warn: (message) => warnings.push(message),
     kubernetes: async () => {

@@ -85,6 +85,18 @@ suite('key-encryption key: from a file', () => {
     assert.match(context.warnings.join(), /readable by its group/);
   });
 
+  test('mode 440 of another user, by whose group we read it, is taken without a word', async (t) => {
+    const file = await keyFile(t, KEK, 0o440);
+    const { gid } = await fs.stat(file);
+    const other = { ...storeContext(), uid: process.geteuid!() + 1 };
+    const found: string[] = [];
+    const warn = (message: string) => void found.push(message);
+    assert.deepEqual(await loadKek({ file }, { ...other, warn, gids: [gid + 1, gid] }), KEK);
+    assert.deepEqual(found, []);
+    await loadKek({ file }, { ...other, warn, gids: [gid + 1] });
+    assert.equal(found.length, 1);
+  });
+
   for (const mode of [0o404, 0o444, 0o620, 0o644, 0o602, 0o666]) {
     test(`mode ${mode.toString(8)} is refused`, async (t) => {
       const file = await keyFile(t, KEK, mode);

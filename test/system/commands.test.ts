@@ -20,7 +20,7 @@ import {
 } from './start.ts';
 import { scopeOf } from './suite.ts';
 
-const COMMANDS = 'serve check token keys jwks explain ca inject health version completion'.split(' ');
+const COMMANDS = 'serve check token keys jwks explain ca secret inject health version completion'.split(' ');
 
 describe('the commands', () => {
   const scope = scopeOf();
@@ -61,6 +61,12 @@ describe('the commands', () => {
       ['explain', '--aud', AUDIENCE, '--pid', 'x'],
       ['keys', 'bogus'],
       ['keys', 'revoke'],
+      ['keys', 'list', 'word'],
+      ['keys', 'rotate', 'RS256'],
+      ['keys', 'import', '/nowhere', '/nowhere'],
+      ['completion', 'bash', 'word'],
+      ['--version', 'word'],
+      ['--help', 'keys', 'word'],
       ['completion', 'tcsh'],
       ['serve', '--config', place.config, '--socket', '/x'],
     ];
@@ -151,6 +157,30 @@ describe('the commands', () => {
       JSON.parse(readFileSync(join(out, '.well-known/openid-configuration'), 'utf8')),
       metadata,
     );
+  });
+
+  it('jwks --out where no directory can be made says so', async () => {
+    const { code, stderr } = await run('jwks', '--out', '/proc/mintmark');
+    assert.deepEqual([code, stderr.split(':', 2)], [1, ['mintmark', ' ENOENT']]);
+  });
+
+  it('output that nobody reads is no news', async () => {
+    for (const args of [['version'], ['token', '--aud', AUDIENCE]]) {
+      const env = { MINTMARK_SOCKET: place.socket };
+      const { code, stderr } = await mintmark(args, { env, isUnread: true });
+      assert.deepEqual([code, stderr], [1, '']);
+    }
+  });
+
+  it('check takes regular files only: a pipe may have nobody who writes', async () => {
+    const fifo = join(place.directory, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    for (const path of [fifo, '/dev/stdin', '/dev/zero', place.directory])
+      assert.deepEqual(await run('check', '--config', path), {
+        code: 2,
+        stdout: '',
+        stderr: `mintmark: ${path}: is no regular file\n`,
+      });
   });
 
   it('ca prints the CA that a verifier trusts the listener by, and without it nobody does', async () => {

@@ -17,6 +17,7 @@ import {
   type Place,
   type StartOptions,
   start,
+  writeConfig,
 } from './start.ts';
 
 const ANY_PORT = { MINTMARK_STATUS_LISTEN: '127.0.0.1:0' };
@@ -65,6 +66,14 @@ describe('serve without a file', { concurrency: true }, () => {
     );
     assert.match(token, /^eyJ/);
     assert.equal(JSON.parse(metadata).issuer, place.issuer);
+  });
+
+  it('with a file it says no more than what is true of any rules', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place);
+    const output = (await start(t, place)).output();
+    assert.match(output, /THIS IS A DEVELOPMENT ISSUER\. http:\S+ is plain http/);
+    assert.doesNotMatch(output, /any audience|curl|--config/);
   });
 
   it('another user cannot open the socket, and is told why', async (t) => {

@@ -71,6 +71,25 @@ describe('mintmark keys', () => {
     assert.match(again.stderr, /is in the ring/);
   });
 
+  it('revoke takes several keys, and none where one is not there', async () => {
+    await keys('rotate', '--force');
+    const before = await keys('list');
+    const retired = before.filter(({ state }) => state === 'retired').map(({ keyId }) => keyId);
+    assert.equal(retired.length, 2);
+    const refused = await run('keys', 'revoke', ...retired, 'nobody');
+    assert.deepEqual(
+      [refused.code, refused.stderr],
+      [1, 'mintmark: not_found: no key nobody is in the ring\n'],
+    );
+    assert.deepEqual(await keys('list'), before);
+    const revoked = await run('keys', 'revoke', ...retired, retired[0]!, '--json');
+    assert.equal(revoked.code, 0, revoked.stderr);
+    for (const keyId of retired) {
+      assert.match(revoked.stderr, new RegExp(`^revoked: tokens of \\S+ ${keyId} `, 'm'));
+      assert.ok(!revoked.stdout.includes(keyId));
+    }
+  });
+
   it('revoke takes key ids as they come: one in 64 begins with a dash', async () => {
     for (const keyId of [`-${'a'.repeat(42)}`, `--${'a'.repeat(41)}`])
       for (const words of [[keyId], [keyId, '--json'], ['--', keyId]]) {
@@ -104,6 +123,14 @@ describe('mintmark keys', () => {
     const refused = await run('keys', 'import', p12, '--passphrase', join(place.directory, 'wrong'));
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /passphrase/);
+    const without = await run('keys', 'import', p12);
+    assert.match(without.stderr, /passphrase is wrong.* \(--passphrase FILE gives one\)$/m);
+    const weak = join(place.directory, 'weak.pem');
+    openssl('genpkey', '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024', '-out', weak);
+    assert.match(
+      (await run('keys', 'import', weak)).stderr,
+      /rsa 1024 bits: RSA from 2048 bits.* are taken$/m,
+    );
     assert.deepEqual(await keys('list'), before);
     const after = await keys('import', p12, '--passphrase', passphrase);
     assert.notEqual(keyOf(after, 'next'), keyOf(before, 'next'));
@@ -122,23 +149,50 @@ describe('mintmark keys, with all five algorithms', () => {
     await start(scope, place);
   });
 
-  it('a full ring is told, nothing is said to be revoked that is not, and there is a way out', async () => {
+  it('in a full ring an active key is revoked too: its successor is published first, and what that breaks is told', async () => {
     const run = (...args: string[]) => mintmark(['keys', ...args, '--admin', place.admin]);
     const kid = (list: string, state: string) =>
       new RegExp(`^RS256 +${state} +(\\S+)`, 'm').exec(list)?.[1] ?? '';
     const { stdout: full } = await run('rotate', '--algorithm', 'RS256', '--force');
     const active = kid(full, 'active');
-    const refused = await run('revoke', active);
+    assert.equal(kid(full, 'next'), '');
+    const refused = await run('rotate', '--algorithm', 'RS256', '--force');
     assert.deepEqual([refused.code, refused.stdout], [1, '']);
     assert.match(
       refused.stderr,
       /^mintmark: conflict: there is no next RS256 key .* revoking a retired one makes room$/m,
     );
-    assert.equal((await run('revoke', kid(full, 'retired'))).code, 0);
     const revoked = await run('revoke', active);
     assert.equal(revoked.code, 0, revoked.stderr);
     assert.match(revoked.stderr, new RegExp(`^revoked: tokens of RS256 ${active} .*\\ntoo early: RS256 `));
     assert.doesNotMatch(revoked.stdout, new RegExp(active));
+    assert.notEqual(kid(revoked.stdout, 'active'), '');
+  });
+});
+
+describe('mintmark keys, of an algorithm that no rule asks for any more', () => {
+  it('says until when they stay, revokes them, and makes no new ones', async (t) => {
+    const place = await createPlace(t);
+    const rules = [ruleFor(), ruleFor({ name: 'elliptic', algorithm: 'ES256' })];
+    writeConfig(place, { issuer: 'https://id.example.com', rules });
+    const server = await start(t, place);
+    const run = (...args: string[]) => mintmark(['keys', ...args, '--admin', place.admin]);
+    writeConfig(place, { issuer: 'https://id.example.com', rules: [ruleFor()] });
+    server.signal('SIGHUP');
+    await server.line(/^the configuration was read again/);
+    const { stdout: list } = await run('list');
+    assert.match(list, /^RS256 +active +\S+ +signs; rotates /m);
+    assert.match(list, /^ES256 +next +\S+ +no rule asks for it; leaves \S+ \(in (?:7 d|6 d 23 h)[^)]*\)$/m);
+    const active =
+      /^ES256 +active +(\S+) +no rule asks for it; retires \S+ \(in (?:7 d|6 d 23 h)[^)]*\)$/m.exec(
+        list,
+      )?.[1];
+    const next = /^ES256 +next +(\S+)/m.exec(list)?.[1];
+    const { code, stdout, stderr } = await run('revoke', active ?? '', next ?? '');
+    assert.equal(code, 0, stderr);
+    assert.doesNotMatch(stdout, /ES256/);
+    assert.doesNotMatch(stderr, /too early/);
+    assert.match((await run('rotate', '--algorithm', 'ES256', '--force')).stderr, /no rule asks for ES256/);
   });
 });
 

@@ -6,12 +6,14 @@ import { Agent } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { ask, askToken, decode, metric, TOKENS } from './ask.ts';
 import {
   AUDIENCE,
   createPlace,
   type LogLine,
+  OWN_UID,
   type Place,
   ruleFor,
   type Server,
@@ -149,6 +151,21 @@ describe('SIGHUP', { concurrency: true }, () => {
     assert.match((await server.line(/the old certificate stays/)).msg, /tls\.key holds no private key/);
     assert.equal(subjectOf(await openTls(t, place)), 'second');
   });
+});
+
+describe('SIGHUP and SIGTERM', { concurrency: true }, () => {
+  for (const pause of [0, 5, 30])
+    it(`a reload that a stop overtakes after ${pause} ms keeps nothing running`, async (t) => {
+      const place = await createPlace(t);
+      const path = join(place.directory, 'token');
+      writeConfig(place, { tokens: [{ path, audience: AUDIENCE, owner: OWN_UID }] });
+      const server = await start(t, place);
+      for (let times = 0; times < 3; times++) server.signal('SIGHUP');
+      await sleep(pause);
+      server.signal('SIGTERM');
+      assert.equal(await Promise.race([server.ended, sleep(15_000, 'still runs', { ref: false })]), 0);
+      assert.equal(server.lines().at(-1)?.msg, 'stopped');
+    });
 });
 
 function firstBytes(socket: Socket): Promise<string> {

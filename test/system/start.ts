@@ -242,12 +242,17 @@ export type Outcome = {
 /** Runs a command to its end. */
 export async function mintmark(
   args: readonly string[],
-  options: Surroundings & { readonly input?: string | Buffer } = {},
+  options: Surroundings & { readonly input?: string | Buffer; readonly isUnread?: boolean } = {},
 ): Promise<Outcome> {
   const child = spawn(process.execPath, [PROGRAM, ...args], surroundings(options));
+  if (options.isUnread === true) child.stdout.destroy();
   child.stdin.on('error', () => undefined);
   child.stdin.end(options.input);
-  const [code, stdout, stderr] = await Promise.all([endOf(child), text(child.stdout), text(child.stderr)]);
+  const [code, stdout, stderr] = await Promise.all([
+    endOf(child),
+    options.isUnread === true ? '' : text(child.stdout),
+    text(child.stderr),
+  ]);
   return { code, stdout, stderr };
 }
 

@@ -7,14 +7,17 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
-import { ask, decode } from './ask.ts';
+import { ask, decode, mint } from './ask.ts';
 import {
   createPlace,
   launch,
@@ -78,6 +81,18 @@ describe('token files', { concurrency: true }, () => {
     assert.deepEqual(readdirSync(join(place.directory, 'tokens')), ['aws']);
   });
 
+  it('have another token as soon as the key of the old one is revoked', async (t) => {
+    const place = await createPlace(t);
+    const file = tokenFile(place);
+    mkdirSync(join(place.directory, 'tokens'));
+    writeConfig(place, { rules: RULES, tokens: [file] });
+    await start(t, place);
+    const kidOf = () => decode(readFileSync(file.path, 'utf8')).header.kid as string;
+    const kid = kidOf();
+    assert.equal((await mintmark(['keys', 'revoke', kid, '--admin', place.admin])).code, 0);
+    await until(() => kidOf() !== kid, 'a token of the next key');
+  });
+
   it('that cannot be written keep it from being ready, and say which', async (t) => {
     const place = await createPlace(t);
     const file = tokenFile(place);
@@ -137,6 +152,28 @@ describe('AWS_ROLE_ARN', { concurrency: true }, () => {
     await start(t, place, { env: { AWS_ROLE_ARN: ROLE } });
     assert.equal(readFileSync(other, 'utf8'), 'as it was');
     assert.deepEqual([lstatSync(variables).isFile(), lstatSync(variables).mode & 0o7777], [true, 0o644]);
+  });
+
+  it('whose variables cannot be written ends the start, and costs a reload nothing but a warning', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place, { rules: RULES });
+    const variables = join(place.directory, 'run', 'aws.env');
+    mkdirSync(variables);
+    const options = { env: { AWS_ROLE_ARN: ROLE } };
+    const refused = launch(t, place, options);
+    assert.equal(await Promise.race([refused.ended, sleep(15_000, 'still runs', { ref: false })]), 1);
+    assert.match(refused.output(), /^mintmark: EISDIR/m);
+    assert.ok(refused.output().includes(`-> '${variables}'`) && !refused.output().includes('/proc/'));
+    rmdirSync(variables);
+    const server = await start(t, place, options);
+    rmSync(variables);
+    mkdirSync(variables);
+    const own = { match: [`unix:uid:${OWN_UID}`], name: 'own', audiences: ['https://new.example.com'] };
+    writeConfig(place, { rules: [...RULES, ruleFor(own)] });
+    server.signal('SIGHUP');
+    await server.line('the configuration was read again and holds from now on');
+    assert.match((await server.line(/^the old aws\.env stays: /)).msg, /EISDIR/);
+    await mint(place.socket, { aud: 'https://new.example.com' });
   });
 
   it('goes where AWS_WEB_IDENTITY_TOKEN_FILE says', async (t) => {

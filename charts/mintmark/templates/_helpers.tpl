@@ -38,6 +38,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- define "mintmark.sidecarImage" -}}
+{{ default (include "mintmark.image" .) .Values.sidecar.image }}
+{{- end -}}
+
 {{- define "mintmark.serviceAccount" -}}
 {{ default (include "mintmark.fullname" .) .Values.serviceAccount.name }}
 {{- end -}}
@@ -94,8 +98,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (eq .Values.mode "authority") .Values.webhook.enabled .Values.tests.enabled -}}true{{- end -}}
 {{- end -}}
 
-{{- define "mintmark.testNamespace" -}}
-{{ default (printf "%s-test" (include "mintmark.fullname" .)) .Values.tests.namespace }}
+{{- define "mintmark.testName" -}}
+{{ include "mintmark.fullname" . }}-test
+{{- end -}}
+
+{{/* Those of the one pod of `helm test`. */}}
+{{- define "mintmark.testLabels" -}}
+app.kubernetes.io/name: mintmark-test
+app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "mintmark.podSecurityContext" -}}

@@ -6,7 +6,12 @@ export async function authorize(context: Context, parts: Parts): Promise<void> {
   const { oauth } = parts;
   const query = await translate(new URLSearchParams(context.querystring), parts);
   context.respond = false;
-  await oauth.show(context.req, context.res, `${oauth.prefix}${oauth.path}/authorize?${query}`);
+  try {
+    await oauth.show(context.req, context.res, `${oauth.prefix}${oauth.path}/authorize?${query}`);
+  } catch (error) {
+    context.respond = true;
+    throw error;
+  }
 }
 
 /** What is not AWS's own way of asking stays as it is. */

@@ -45,7 +45,7 @@ export const registerClient: Part = {
   summary: 'RegisterClient',
   requestBody: body(['clientName', 'clientType'], {
     clientName: given,
-    clientType: given,
+    clientType: { const: 'public' },
     scopes: texts,
     redirectUris: texts,
     grantTypes: texts,

@@ -57,7 +57,12 @@ const application = v.pipe(
       v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('Its name, for people.')),
     ),
     grants: v.pipe(
-      v.array(v.picklist(['authorization_code', 'refresh_token', 'jwt_bearer', 'token_exchange'])),
+      v.array(
+        v.pipe(
+          v.picklist(['authorization_code', 'refresh_token', 'jwt_bearer', 'token_exchange']),
+          v.description('A grant.'),
+        ),
+      ),
       v.minLength(1),
       v.description('The grants that it may use.'),
     ),
@@ -76,6 +81,8 @@ const application = v.pipe(
           v.pipe(
             v.string(),
             v.check((given) => URL.canParse(given), 'is no URL'),
+            v.description('An address.'),
+            v.examples(['https://app.example.com/callback']),
           ),
         ),
         v.description('Where people are sent back to.'),
@@ -109,7 +116,7 @@ const credential = v.strictObject({
     '/etc/mintmark/aws-secret',
   ),
   applications: v.pipe(
-    v.array(v.string()),
+    v.array(v.pipe(v.string(), v.description('The id of an application.'))),
     v.minLength(1),
     v.description('The applications that it may speak for.'),
   ),
@@ -163,10 +170,13 @@ export const config = v.strictObject({
   ]),
   registrationTtl: v.optional(life('How long a registration holds.', '90d', 365 * DAY), '90d'),
   registrations: v.optional(
-    v.strictObject({
-      perAddress: count('Registrations from one address in each window.', 100, 1_000_000),
-      windowSeconds: count('The window, in seconds.', 3600, DAY),
-    }),
+    v.pipe(
+      v.strictObject({
+        perAddress: count('Registrations from one address in each window.', 100, 1_000_000),
+        windowSeconds: count('The window, in seconds.', 3600, DAY),
+      }),
+      v.description('How often somebody may register.'),
+    ),
     {},
   ),
   accessTokenTtl: v.optional(life('Life of access tokens; that of doors.oauth where absent.', '1h', DAY)),

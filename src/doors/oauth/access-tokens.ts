@@ -3,11 +3,12 @@
  * person's are also kept under their `jti`, so that they end with their grant; a client's own are
  * kept nowhere, and only noted once revoked.
  */
+import { randomUUID } from 'node:crypto';
 import { createLocalJWKSet, type JWTPayload, jwtVerify } from 'jose';
-import { errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
+import { type Adapter, type AdapterPayload, errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { ClaimSet, Claims } from '../../core/ports.ts';
 import { hash } from './adapter.ts';
-import { audienceOf, inOAuthWords, scopeClaim, scopedFor } from './grants/grant.ts';
+import { inOAuthWords, listOf, scopeClaim, scopedFor } from './grants/grant.ts';
 import { type Engine, NO_WORKLOAD, type PreparedRequest } from './parts.ts';
 import type { LoginSource } from './people/contract.ts';
 
@@ -21,19 +22,23 @@ type TokenModel = {
   grantId?: string;
   jkt?: string;
   extra?: ClaimSet;
-  readonly expiration: number;
+  expiresIn?: number;
+  generateTokenId(): string;
+  getValueAndPayload(): Promise<{ payload: AdapterPayload }>;
 };
 
-type ValueAndPayload = { value: string; payload?: unknown };
-
 type TokenClass = {
-  prototype: { getValueAndPayload(): Promise<ValueAndPayload>; destroy(): Promise<void> };
+  adapter: Adapter;
+  prototype: { save(): Promise<string>; destroy(): Promise<void> };
   find(value: string, options?: unknown): Promise<TokenModel | undefined>;
   new (properties: Readonly<Record<string, unknown>>): TokenModel;
 };
 
-/** Before a token that introspection and revocation are to find although it is a JWT. */
-const STRUCTURED = 'jwt.';
+type SourceModel = { readonly scope?: string | undefined };
+type SourceClass = { prototype: { consume(): Promise<void> } };
+
+/** Before a token that introspection and revocation are to find although it is a JWT; nobody else knows it. */
+const STRUCTURED = `${randomUUID()}.`;
 const REVOKED = 'RevokedToken';
 const verified = new WeakMap<object, Claims>();
 
@@ -44,24 +49,29 @@ export function claimsOf(token: unknown): Claims | undefined {
 
 /** The provider's endpoints refuse structured tokens before they look: this one looks like none. */
 export function disguise(token: string): string {
-  return token.split('.').length === 3 ? `${STRUCTURED}${token}` : token;
+  return token.includes('.') ? `${STRUCTURED}${token}` : token;
 }
 
 export function useCoreTokens(provider: Provider, engine: Engine): void {
   const person = provider.AccessToken as unknown as TokenClass;
   const machine = provider.ClientCredentials as unknown as TokenClass;
   const verify = verifier(engine);
+  // RFC 7592 section 2.3: tokens of a client that is gone are good for nothing.
+  const isKnown = async (id: unknown) => (await provider.Client.find(String(id))) !== undefined;
   issueByCore(person, engine, true);
   issueByCore(machine, engine, false);
+  for (const source of [provider.AuthorizationCode, provider.DeviceCode, provider.RefreshToken])
+    consumeAfterDecision(source as unknown as SourceClass, engine);
   const findStored = person.find.bind(person);
   person.find = async (value, options) => {
     const claims = await verify(value);
-    if (claims?.auth_time === undefined) return undefined;
+    if (claims?.auth_time === undefined || !(await isKnown(claims.client_id))) return undefined;
     return known(await findStored(claims.jti, options), claims);
   };
   machine.find = async (value) => {
     const claims = await verify(value);
-    if (claims === undefined || claims.auth_time !== undefined) return undefined;
+    if (claims === undefined || claims.auth_time !== undefined || !(await isKnown(claims.client_id)))
+      return undefined;
     const key = { realm: engine.realm, model: REVOKED, id: hash(claims.jti) };
     if ((await engine.records.find(key, engine.clock.now())) !== undefined) return undefined;
     const { iat, exp, jti, client_id: clientId, cnf } = claims;
@@ -107,15 +117,14 @@ function verifier(engine: Engine): (value: string) => Promise<Claims | undefined
   };
 }
 
-function issueByCore({ prototype }: TokenClass, engine: Engine, isPerson: boolean): void {
-  const stored = prototype.getValueAndPayload;
-  prototype.getValueAndPayload = async function getValueAndPayload(
-    this: TokenModel,
-  ): Promise<ValueAndPayload> {
+/** The core signs in the place of the provider, by scopes and lives of its own. */
+function issueByCore(model: TokenClass, engine: Engine, isPerson: boolean): void {
+  model.prototype.save = async function save(this: TokenModel): Promise<string> {
     const ctx = Provider.ctx as KoaContextWithOIDC;
-    const scoped = scopedOf(ctx, engine, this, isPerson);
+    const scoped = scopedOf(ctx, engine, this.scope, isPerson);
     this.scope = scoped.scopes.join(' ') || undefined;
-    const { payload } = (await stored.call(this)) as { payload: { readonly exp: number } };
+    this.expiresIn = scoped.ttlSeconds;
+    this.jti ??= this.generateTokenId();
     const claims = await claimsFor(ctx, engine, this, scoped.scopes);
     const { workload = NO_WORKLOAD, peer } = ctx.req as PreparedRequest;
     const issued = await inOAuthWords(() =>
@@ -123,40 +132,46 @@ function issueByCore({ prototype }: TokenClass, engine: Engine, isPerson: boolea
         'oauth',
         { workload, peer, tokenId: this.jti },
         {
-          allowed: true,
-          rule: `client ${this.clientId}`,
-          subject: this.accountId ?? this.clientId,
-          audience: scoped.audience,
-          claims,
-          ttlSeconds: payload.exp - engine.clock.now(),
-          algorithm: scoped.algorithm,
-          type: 'at+jwt',
+          ...{ allowed: true, rule: `client ${this.clientId}`, subject: this.accountId ?? this.clientId },
+          ...{ audience: scoped.audience, claims, ttlSeconds: scoped.ttlSeconds },
+          ...{ algorithm: scoped.algorithm, type: 'at+jwt' },
         },
       ),
     );
-    return isPerson ? { value: issued.token, payload } : { value: issued.token };
+    if (isPerson) {
+      const { payload } = await this.getValueAndPayload();
+      await model.adapter.upsert(this.jti, payload, scoped.ttlSeconds);
+    }
+    return issued.token;
   };
 }
 
-/** Also what the life of a token goes by. */
-export function scopedOf(
-  ctx: KoaContextWithOIDC,
-  engine: Engine,
-  token: { readonly scope?: string | undefined },
-  isPerson: boolean,
-) {
+/**
+ * A code, a device code or a refresh token is not consumed by a request for which no token can be
+ * made: one for a resource or a scope that is not to be had.
+ */
+function consumeAfterDecision({ prototype }: SourceClass, engine: Engine): void {
+  const { consume } = prototype;
+  prototype.consume = async function consumeDecided(this: SourceModel) {
+    const ctx = Provider.ctx as KoaContextWithOIDC;
+    const { scope } = ctx.oidc.params ?? {};
+    scopedOf(ctx, engine, typeof scope === 'string' && scope !== '' ? scope : this.scope, true);
+    await consume.call(this);
+  };
+}
+
+function scopedOf(ctx: KoaContextWithOIDC, engine: Engine, scope: string | undefined, isPerson: boolean) {
   const sent = (ctx.oidc.body ?? {}) as Readonly<Record<string, string | string[] | undefined>>;
   // What a client asks for itself is read as it was sent: the provider drops scopes that it does not know.
   const { narrowTo } = ctx.req as PreparedRequest;
-  const names = String((isPerson ? token.scope : sent.scope) ?? '')
+  const names = String((isPerson ? scope : sent.scope) ?? '')
     .split(' ')
     .filter((name) => name !== '' && (narrowTo?.includes(name) ?? true));
   if (narrowTo !== undefined && names.length === 0)
     throw new errors.InvalidScope('none of these scopes was granted', narrowTo.join(' '));
   const asked = isPerson || names.length > 0 ? names : undefined;
-  const { resource, audience } = sent;
-  const wanted = audienceOf({ oidc: { params: { resource, audience } } } as never);
-  return scopedFor(ctx, engine, { scopes: asked, audience: wanted, isPerson });
+  const audience = [...new Set([...listOf(sent.resource), ...listOf(sent.audience)])];
+  return scopedFor(ctx, engine, { scopes: asked, audience, isPerson });
 }
 
 async function claimsFor(

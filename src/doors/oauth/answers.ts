@@ -1,9 +1,11 @@
 /** What comes behind the provider: answers as IdentityServer's clients know them, and polls that come too soon. */
 import type { Context, Next } from 'koa';
 import type { KoaContextWithOIDC } from 'oidc-provider';
-import { hash } from './adapter.ts';
+import { isTooSoon } from './device.ts';
+import { answerFault, UnavailableError } from './faults.ts';
 import { completeIntrospection } from './introspection.ts';
 import type { Engine } from './parts.ts';
+import { shapeRegistration } from './registration.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -16,31 +18,25 @@ export function shapeAnswers(engine: Engine) {
     const route = (ctx.oidc as KoaContextWithOIDC['oidc'] | undefined)?.route;
     if (route === undefined) return;
     const body = ctx.body as Body | undefined;
+    shapeRegistration(ctx);
     if (route === 'introspection') completeIntrospection(ctx);
     if (route === 'device_authorization' && ctx.status === 200)
       ctx.body = { ...body, interval: engine.config.deviceInterval };
     if (body?.error === 'invalid_request' && NOT_ALLOWED.test(String(body.error_description)))
       ctx.body = { ...body, error: 'unauthorized_client' };
-    if (route === 'token' && body?.error === 'authorization_pending' && (await isTooSoon(ctx, engine)))
-      ctx.body = {
-        error: 'slow_down',
-        error_description: `poll every ${engine.config.deviceInterval} seconds`,
-      };
+    if (route === 'token' && body?.error === 'authorization_pending') await slowDown(ctx, engine);
   };
 }
 
-/**
- * RFC 8628 section 3.5. One poll that comes too soon is forgiven: the AWS command line begins
- * with two at once.
- */
-async function isTooSoon(
-  ctx: KoaContextWithOIDC,
-  { records, realm, clock, config }: Engine,
-): Promise<boolean> {
-  const id = hash(String(ctx.oidc.params?.device_code));
-  const now = clock.now();
-  const polls = await records.count({ realm, model: 'DevicePoll', id }, config.deviceInterval, now);
-  if (polls < 2) return false;
-  const key = { realm, model: 'ForgivenPoll', id };
-  return !(await records.insert(key, { payload: {}, expiresAt: now + config.deviceCodeTtl }, now));
+async function slowDown(ctx: KoaContextWithOIDC, engine: Engine): Promise<void> {
+  try {
+    if (!(await isTooSoon(ctx, engine))) return;
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return answerFault(ctx, error);
+  }
+  ctx.body = {
+    error: 'slow_down',
+    error_description: `poll every ${engine.config.deviceInterval} seconds`,
+  };
 }

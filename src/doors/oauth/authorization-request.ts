@@ -1,4 +1,5 @@
 /** What the provider leaves open in a request for authorization: scopes that nobody knows, and resources. */
+import { decodeJwt } from 'jose';
 import { type Client, errors, type KoaContextWithOIDC } from 'oidc-provider';
 import { audienceOf, scopedFor, scopesOf } from './grants/grant.ts';
 import type { Engine } from './parts.ts';
@@ -12,11 +13,16 @@ export function validateParameters(ctx: KoaContextWithOIDC, client: Client, engi
     if (ctx.oidc.route !== 'device_authorization') throw new errors.InvalidScope('scope is missing', '');
     params.scope = allowed.join(' ');
   }
-  const { scope } = { ...ctx.query, ...ctx.oidc.body } as { readonly scope?: unknown };
+  const pushed = ctx.oidc.entities.PushedAuthorizationRequest as { readonly request?: string } | undefined;
+  const sent = pushed?.request === undefined ? { ...ctx.query, ...ctx.oidc.body } : decodeJwt(pushed.request);
+  // As it was sent: the provider drops scopes that it does not know.
+  const { scope } = { scope: params.scope, ...sent } as { readonly scope?: unknown };
   // The provider wants prompt=consent with offline_access; IdentityServer's clients do not send it.
   if (asksOffline(scope) && client.grantTypeAllowed('refresh_token') && !asksOffline(params.scope))
     params.scope = `${params.scope} offline_access`;
-  scopedFor(ctx, engine, { scopes: scopesOf(ctx), audience: audienceOf(ctx), isPerson: true });
+  const asked = typeof scope === 'string' ? scope.split(' ').filter((name) => name !== '') : [];
+  const scopes = asked.length === 0 ? scopesOf(ctx) : asked;
+  scopedFor(ctx, engine, { scopes, audience: audienceOf(ctx), isPerson: true });
 }
 
 function asksOffline(scope: unknown): boolean {

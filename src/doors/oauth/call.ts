@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import type { Context } from 'koa';
 import type { Provider } from 'oidc-provider';
 import type { PreparedRequest } from './parts.ts';
+import { changeValues } from './request.ts';
 
 export type Call = {
   /** Below the issuer, such as `/connect/token`. */
@@ -30,7 +31,9 @@ export type Called = {
 type Composed = { compose(middleware: unknown): (context: Context) => Promise<void> };
 
 export async function call(provider: Provider, given: Call): Promise<Called> {
-  const { path, form, request, headers = {}, provenClient, narrowTo } = given;
+  const { path, request, headers = {}, provenClient, narrowTo } = given;
+  const form = new URLSearchParams(given.form);
+  changeValues(form, path);
   const bytes = Buffer.from(form.toString());
   const { host } = new URL(provider.issuer);
   const asked = Object.assign(Readable.from([bytes], { objectMode: false }), {

@@ -1,20 +1,25 @@
 /** The OAuth server of one issuer: an oidc-provider for the ring in effect, with ours before and behind it. */
 import { createHmac } from 'node:crypto';
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientMetadata, errors, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Peer } from '../../core/ports.ts';
 import type { Guests, OAuthServer } from '../oauth-server.ts';
+import { createAddressOf } from './address.ts';
 import { shapeAnswers } from './answers.ts';
 import { answerAttested, asksForItself } from './attested.ts';
 import { call } from './call.ts';
 import { clientMetadata } from './clients.ts';
+import { allFaultsNamed, UnavailableError, watchFaults, withFaultsNamed } from './faults.ts';
 import { gather } from './guests.ts';
 import type { Engine, EngineParts } from './parts.ts';
 import { networkOf } from './people/attempts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
+import { settleRedemptions } from './redemption.ts';
+import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
 
 export type OpenEngine = {
@@ -27,20 +32,34 @@ export type OpenEngine = {
 };
 
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
+  await assertRegistration(parts.config);
   const clients = await Promise.all(parts.config.clients.map(clientMetadata));
   const current = createSwitch(clients, await openGrants());
   let guests = gather([]);
   const realm = parts.issuer.identifier;
+  const records = allFaultsNamed(parts.records);
+  const secretOf = (name: string) => createHmac('sha256', parts.secret).update(name).digest();
+  const secret = secretOf(realm);
   const engine: Engine = {
     ...parts,
     realm,
+    records,
+    sign: (key, bytes) => withFaultsNamed(() => parts.sign(key, bytes)),
+    origin: new URL(realm),
+    scoping: {
+      issuer: realm,
+      resources: parts.config.resources.map((resource) => ({ ...resource, ttlSeconds: resource.ttl })),
+      ttlSeconds: parts.config.accessTokenTtl,
+    },
     // What one issuer vouches for, no other does.
-    secret: createHmac('sha256', parts.secret).update(realm).digest(),
+    secret,
     provider: () => current(engine).provider,
     guests: () => guests,
+    addressOf: createAddressOf(parts.config.trustedProxies),
     people: openPeople({
       provider: () => current(engine).provider,
-      records: parts.records,
+      records,
+      secret: secretOf(parts.usersOf ?? realm),
       realm,
       issuer: realm,
       usersOf: parts.usersOf,
@@ -50,13 +69,15 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     }),
   };
   if (parts.isTrusted !== true) await assertClients(engine);
+  void engine.provider().AccessToken.adapter; // a build that renames the models ends the start too
   const handle: OpenEngine['handle'] = async (request, response, peer) => {
     const prepared = await prepare(request, engine, peer);
     if (peer !== undefined && asksForItself(prepared))
       return answerAttested(prepared, response, engine, peer);
     const { prefix } = current(engine);
-    const { url = '/' } = prepared;
-    Object.assign(prepared, { originalUrl: url, url: url.slice(prefix.length) || '/' });
+    // The provider takes what was before its own path for the place that it is mounted at.
+    prepared.originalUrl = prepared.url ?? '/';
+    prepared.url = prepared.originalUrl.slice(prefix.length) || '/';
     await current(engine).callback(prepared, response);
   };
   const admit = (more: Guests) => {
@@ -83,13 +104,13 @@ function serverOf(engine: Engine, handle: OpenEngine['handle'], admit: OAuthServ
     admit,
     call: (given) => call(engine.provider(), given),
     show: (request, response, url) => handle(Object.assign(request, { url }), response),
-    networkOf: ({ socket }) => networkOf(socket.remoteAddress ?? ''),
+    networkOf: (request) => networkOf(engine.addressOf(request)),
   };
 }
 
 /** The path of the issuer, which the provider does not see. */
-function prefixOf({ issuer }: Engine): string {
-  return new URL(issuer.identifier).pathname.replace(/\/$/, '');
+function prefixOf({ origin }: Engine): string {
+  return origin.pathname.replace(/\/$/, '');
 }
 
 /** A mistake in a client ends the start, rather than be told to whoever uses it first. */
@@ -109,7 +130,7 @@ const WAITING = ['authorization_pending', 'slow_down'];
 
 function tellRefusal({ audit }: Engine, { oidc }: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
   const id = oidc.client?.clientId;
-  if (id === undefined || WAITING.includes(error.error)) return;
+  if (id === undefined || error instanceof UnavailableError || WAITING.includes(error.error)) return;
   audit.refused(`client ${id}: ${error.error}: ${error.error_detail ?? error.error_description ?? ''}`);
 }
 
@@ -122,6 +143,8 @@ type Built = {
   readonly callback: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 };
 
+const HUNG_UP: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE']);
+
 /** Calls in flight end on the provider that they began with. */
 function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (engine: Engine) => Built {
   let built: Built | undefined;
@@ -132,8 +155,15 @@ function createSwitch(clients: readonly ClientMetadata[], grants: OpenGrants): (
     const provider = buildProvider(engine, ring, clients, grants);
     provider.use(engine.people.middleware);
     provider.use(shapeAnswers(engine));
+    provider.use(settleRedemptions(engine, provider));
+    watchFaults(provider, engine.warn);
+    const warn = (error: Error) => engine.warn(`OAuth: ${error.message}`);
     provider.on('grant.error', (ctx, error) => tellRefusal(engine, ctx, error));
-    provider.on('server_error', (_ctx, error) => engine.warn(`OAuth: ${error.message}`));
+    provider.on('server_error', (_ctx, error) => warn(error));
+    // In the place of Koa's own, which prints a stack; a caller that hangs up is no news.
+    (provider as EventEmitter).on('error', (error: NodeJS.ErrnoException) => {
+      if (!HUNG_UP.has(error.code ?? '')) warn(error);
+    });
     const prefix = prefixOf(engine);
     built = { from: ring, guests, provider, prefix, callback: provider.callback() as Built['callback'] };
     return built;

@@ -3,6 +3,9 @@ import type { Adapter, AdapterPayload, ClientMetadata } from 'oidc-provider';
 import type { Guest, Guests } from '../oauth-server.ts';
 import { provenName } from './clients.ts';
 
+/** What a client_id is made of (RFC 6749 appendix A.1), and no record's id is longer. */
+const ID = /^[\x20-\x7E]{1,255}$/;
+
 /** Those of all doors together. */
 export function gather(all: readonly Guests[]): Guests {
   return {
@@ -22,6 +25,7 @@ export function withGuests(own: Adapter, guests: Guests): Adapter {
   return {
     ...own,
     async find(id) {
+      if (!ID.test(id)) return undefined;
       const guest = await guests.find(id);
       return guest === undefined ? own.find(id) : (metadataOf(guest) as AdapterPayload);
     },

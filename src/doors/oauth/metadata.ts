@@ -4,7 +4,9 @@ import { GRANTS } from './grants/index.ts';
 import type { OAuthConfig } from './settings.ts';
 
 const SECRETS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'];
-const ASSERTION_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'];
+/** What assertions and DPoP proofs are signed with. */
+export const ASSERTION_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA', 'Ed25519'] as const;
+export const PROOF_ALGORITHMS = ['ES256', 'EdDSA', 'Ed25519', 'RS256', 'PS256'] as const;
 const CLAIMS = [
   'sub',
   'name',
@@ -19,7 +21,11 @@ const CLAIMS = [
 
 export function metadata(config: OAuthConfig, issuer: string): Readonly<Record<string, unknown>> {
   const at = (name: string) => `${issuer}${config.path}/${name}`;
-  const used = new Set(config.clients.flatMap(({ grants }) => grants));
+  const used = new Set(
+    [...config.clients, config.registration ?? { grants: [] }].flatMap(
+      ({ grants }) => grants as readonly string[],
+    ),
+  );
   return {
     authorization_endpoint: at('authorize'),
     token_endpoint: at('token'),
@@ -31,7 +37,7 @@ export function metadata(config: OAuthConfig, issuer: string): Readonly<Record<s
     pushed_authorization_request_endpoint: at('par'),
     ...(config.registration === undefined ? {} : { registration_endpoint: at('register') }),
     grant_types_supported: Object.entries(GRANTS)
-      .filter(([name]) => used.has(name) || config.registration !== undefined)
+      .filter(([name]) => used.has(name))
       .map(([, { type }]) => type),
     response_types_supported: ['code'],
     response_modes_supported: ['query', 'fragment', 'form_post'],
@@ -42,7 +48,7 @@ export function metadata(config: OAuthConfig, issuer: string): Readonly<Record<s
     token_endpoint_auth_signing_alg_values_supported: ASSERTION_ALGORITHMS,
     introspection_endpoint_auth_methods_supported: SECRETS,
     revocation_endpoint_auth_methods_supported: SECRETS,
-    dpop_signing_alg_values_supported: ['ES256', 'EdDSA', 'RS256', 'PS256'],
+    dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
     authorization_response_iss_parameter_supported: true,
     prompt_values_supported: ['none', 'login', 'consent'],
     claims_parameter_supported: false,

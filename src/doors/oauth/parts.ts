@@ -5,6 +5,7 @@ import type { DecidedIssuer, Issuer } from '../../core/issuer.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { Clock, Peer, RingKey, SelectorKind, Workload } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
+import type { ScopeContext } from '../../core/scopes.ts';
 import type { Guests } from '../oauth-server.ts';
 import type { LoginEvent, People } from './people/contract.ts';
 import type { OAuthConfig } from './settings.ts';
@@ -41,9 +42,15 @@ export type EngineParts = {
 export type Engine = EngineParts & {
   /** The records' realm. */
   readonly realm: string;
+  /** Of the issuer: what its host and scheme are, whatever a request says. */
+  readonly origin: URL;
+  /** What scopes are decided by. */
+  readonly scoping: ScopeContext;
   readonly people: People;
   /** Clients of other doors. */
   readonly guests: () => Guests;
+  /** Whose request it is; empty on the local socket. */
+  readonly addressOf: (request: IncomingMessage) => string;
   readonly provider: () => Provider;
 };
 
@@ -51,6 +58,8 @@ export type Engine = EngineParts & {
 export type PreparedRequest = IncomingMessage & {
   /** The id of a client that was proven by attestation, or by another issuer's assertion. */
   provenClient?: string;
+  /** With the path of the issuer, which the provider does not see in `url`. */
+  originalUrl?: string;
   /** Who asks on the local socket, and what was attested of it. */
   peer?: Peer;
   /** The body, where it is a form. */

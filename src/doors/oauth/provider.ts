@@ -10,16 +10,21 @@ import {
 } from 'oidc-provider';
 import type { KeyRing } from '../../core/key-ring.ts';
 import type { RingKey } from '../../core/ports.ts';
-import { scopedOf, useCoreTokens } from './access-tokens.ts';
+import { useCoreTokens } from './access-tokens.ts';
 import { hash, openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
+import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
+import { assertClientAssertion, useReplayDetection } from './client-proofs.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
 import { existingGrant } from './consent.ts';
+import { limitGuesses } from './device.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
 import { withGuests } from './guests.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
+import { ASSERTION_ALGORITHMS, PROOF_ALGORITHMS } from './metadata.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
+import { registrationFeatures, useInitialToken } from './registration.ts';
 
 export type OpenGrants = readonly { readonly type: string; readonly grant: GrantModule }[];
 
@@ -72,13 +77,16 @@ export function buildProvider(
       [...(grant.repeatable ?? [])],
     );
   compareHashes(provider, (id) => (Provider.ctx?.req as PreparedRequest | undefined)?.provenClient === id);
+  useReplayDetection(provider);
+  useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
   return provider;
 }
 
 function settings(engine: Engine): Configuration {
   const { config, people, records, realm, clock, secret } = engine;
-  const adapterParts = { records, realm, now: () => clock.now(), secret };
+  const onUserCode = () => limitGuesses(engine);
+  const adapterParts = { records, realm, now: () => clock.now(), secret, onUserCode, config };
   return {
     adapter: (model) =>
       model === 'Client'
@@ -88,14 +96,23 @@ function settings(engine: Engine): Configuration {
     claims: people.claims,
     cookies: cookies(engine),
     clientAuthMethods: CLIENT_AUTH_METHODS,
+    fetch: fetchOf(engine) as never,
+    fetchResponseBodyLimits: { jwks_uri: FETCH_MAX_BYTES } as never,
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     clientBasedCORS: (_ctx, origin, client) =>
       ((client.cors_origins as readonly string[] | undefined) ?? []).includes(origin),
-    extraClientMetadata: { properties: [...OWN_PROPERTIES, 'cors_origins'] },
+    extraClientMetadata: {
+      properties: [...OWN_PROPERTIES, 'cors_origins'],
+    },
     extraParams: {
       resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
         validateParameters(ctx, client, engine),
     } as never,
+    assertJwtClientAuthClaimsAndHeader: assertClientAssertion(engine) as never,
+    enabledJWA: {
+      clientAuthSigningAlgValues: [...ASSERTION_ALGORITHMS],
+      dPoPSigningAlgValues: [...PROOF_ALGORITHMS],
+    },
     responseTypes: ['code'],
     pkce: { required: (_ctx, client) => client.require_pkce !== false },
     rotateRefreshToken: true,
@@ -119,6 +136,13 @@ const CLIENT_AUTH_METHODS = [
   'tls_client_auth',
   'none',
 ] as const as unknown as NonNullable<Configuration['clientAuthMethods']>;
+
+function fetchOf({ config, issuer }: Engine) {
+  const uris = config.clients.flatMap(({ jwksUri }) =>
+    jwksUri === undefined ? [] : [new URL(jwksUri).href],
+  );
+  return clientFetch({ trusted: new Set(uris), isDevelopment: issuer.identifier.startsWith('http:') });
+}
 
 function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
   const { protocol, pathname } = new URL(issuer.identifier);
@@ -156,7 +180,7 @@ function routes(path: string): Configuration['routes'] {
 }
 
 function features(engine: Engine): NonNullable<Configuration['features']> {
-  const { people, config } = engine;
+  const { config, people } = engine;
   return {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
@@ -177,28 +201,30 @@ function features(engine: Engine): NonNullable<Configuration['features']> {
       certificateSubjectMatches: (ctx, _property, expected) =>
         expected === provenName((ctx.req as PreparedRequest).provenClient ?? ''),
     },
-    registration: registration(config),
+    ...registrationFeatures(config),
   };
 }
 
-function registration({ registration: block }: Engine['config']) {
-  return block === undefined ? { enabled: false } : { enabled: true, initialAccessToken: true };
-}
+/** The longest life of an access token. */
+const DAY_SECONDS = 86_400;
 
 function ttl(engine: Engine): Configuration['ttl'] {
   const { config } = engine;
-  const lifeOf =
-    (isPerson: boolean) => (ctx: KoaContextWithOIDC, token: { readonly scope?: string | undefined }) =>
-      scopedOf(ctx, engine, token, isPerson).ttlSeconds;
   return {
-    AccessToken: lifeOf(true) as never,
-    ClientCredentials: lifeOf(false) as never,
+    // Each token gets its own (access-tokens.ts).
+    AccessToken: config.accessTokenTtl,
+    ClientCredentials: config.accessTokenTtl,
     AuthorizationCode: 60,
     DeviceCode: config.deviceCodeTtl,
     RefreshToken: (_ctx, _token, client) =>
       (client.refresh_token_ttl as number | undefined) ?? config.refreshTokenTtl,
     IdToken: 600,
-    Grant: config.refreshTokenTtl,
+    // What it was given outlives none of its tokens.
+    Grant: Math.max(
+      ...config.clients.flatMap(({ refreshTokenTtl }) => refreshTokenTtl ?? []),
+      config.refreshTokenTtl,
+      DAY_SECONDS,
+    ),
     Session: config.sessionTtl,
     Interaction: 3600,
   };

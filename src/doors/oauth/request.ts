@@ -3,18 +3,22 @@
  * that prove themselves in ways that the provider does not know.
  */
 import type { IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
 import { IssuerError } from '../../core/errors.ts';
 import type { Peer, Workload } from '../../core/ports.ts';
 import { kindOf } from '../../core/selectors.ts';
 import { readBody } from '../body.ts';
 import { disguise } from './access-tokens.ts';
+import { isStandIn } from './adapter.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
+import { hashUpdate } from './registration.ts';
 
 export const BODY_MAX_BYTES = 56 * 1024;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 /** They answer JSON whatever a client says it takes: Java's asks for HTML first. */
-const JSON_ONLY = /\/(token|deviceauthorization|introspect|revocation|userinfo|par)$/;
+const JSON_ONLY =
+  /\/(token|deviceauthorization|introspect|revocation|userinfo|par|register)$|\/register\/[^/]*$/;
+const LOOKS_AT_TOKENS = /\/(introspect|revocation)$/;
+const BEARER_VALUES = ['code', 'refresh_token', 'device_code', 'token'];
 const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
 /** RFC 7523 section 2.2, and draft-ietf-oauth-spiffe-client-auth for an SPIFFE id as the subject. */
 const JWT_BEARER = `${ASSERTION}jwt-bearer`;
@@ -26,26 +30,47 @@ export async function prepare(
   engine: Engine,
   peer: Peer | undefined,
 ): Promise<PreparedRequest> {
-  pinHost(request, engine.issuer.identifier);
-  if (JSON_ONLY.test(pathOf(request))) request.headers.accept = 'application/json';
-  if (request.method !== 'POST') return request;
+  const path = request.url?.split('?', 1)[0] ?? '';
+  pinHost(request, engine);
+  if (JSON_ONLY.test(path)) request.headers.accept = 'application/json';
+  if (request.method !== 'POST' && request.method !== 'PUT') return request;
   const bytes = await readBody(request, BODY_MAX_BYTES);
-  if (!FORM.test(request.headers['content-type'] ?? '')) return replay(request, bytes, {});
+  if (request.method === 'PUT') return withBody(request, hashUpdate(bytes));
+  if (!FORM.test(request.headers['content-type'] ?? '')) return withBody(request, bytes);
   const form = new URLSearchParams(bytes.toString('utf8'));
-  const token = form.get('token');
-  if (token !== null && /\/(introspect|revocation)$/.test(pathOf(request)))
-    form.set('token', disguise(token));
-  const proven = await provenClient(form, engine, peer);
-  return replay(request, Buffer.from(form.toString()), { ...proven, form });
+  const isChanged = changeValues(form, path);
+  const proven = await provenClient(form, engine, request, peer);
+  const isSame = !isChanged && proven.provenClient === undefined;
+  const read = isSame ? bytes : Buffer.from(form.toString());
+  return Object.assign(withBody(request, read), proven, { form });
 }
 
-const pathOf = ({ url = '' }: IncomingMessage) => url.split('?', 1)[0] ?? '';
+/** Tokens are disguised; what stands for a stored id in the adapter stands for nothing here. */
+export function changeValues(form: URLSearchParams, path: string): boolean {
+  let isChanged = false;
+  for (const name of BEARER_VALUES) {
+    const given = form.get(name);
+    if (given === null || form.getAll(name).length > 1) continue;
+    const meant = name === 'token' && LOOKS_AT_TOKENS.test(path) ? disguise(given) : given;
+    const value = isStandIn(meant) ? `.${meant}` : meant;
+    if (value === given) continue;
+    form.set(name, value);
+    isChanged = true;
+  }
+  return isChanged;
+}
 
 type Proven = Pick<PreparedRequest, 'provenClient' | 'peer' | 'workload' | 'form'>;
 
+const NOTHING: ReadonlySet<string> = new Set();
 const NAMED: ReadonlySet<string> = new Set(['jwt:issuer', 'jwt:subject']);
 
-async function provenClient(form: URLSearchParams, engine: Engine, peer: Peer | undefined): Promise<Proven> {
+async function provenClient(
+  form: URLSearchParams,
+  engine: Engine,
+  { headers }: IncomingMessage,
+  peer: Peer | undefined,
+): Promise<Proven> {
   const assertions = form.getAll('client_assertion');
   const [assertion] = assertions;
   const isOthers =
@@ -55,7 +80,11 @@ async function provenClient(form: URLSearchParams, engine: Engine, peer: Peer | 
     (form.get('client_assertion_type') === JWT_SPIFFE ||
       (form.get('client_assertion_type') === JWT_BEARER && isFederated(assertion, engine)));
   if (isOthers) return federated(form, assertion, engine);
-  return peer === undefined ? {} : attested(form, engine, peer);
+  if (peer === undefined) return {};
+  // Whoever proves itself in another way is that client.
+  const isOtherwise =
+    headers.authorization !== undefined || form.has('client_secret') || assertion !== undefined;
+  return isOtherwise ? { peer, workload: await engine.attest(peer, NOTHING) } : attested(form, engine, peer);
 }
 
 /** Its `iss` is not a client of ours: RFC 7523's own kind has the client's id there. */
@@ -105,23 +134,21 @@ function prove(form: URLSearchParams, id: string, workload: Workload): Proven {
 }
 
 /** What the provider says of itself is made of the issuer, whatever the request says. */
-function pinHost(request: IncomingMessage, issuer: string): void {
-  const { host, protocol } = new URL(issuer);
+function pinHost(request: IncomingMessage, { origin: { host, protocol }, addressOf }: Engine): void {
+  const address = addressOf(request);
   for (const name of Object.keys(request.headers))
     if (name === 'forwarded' || name.startsWith('x-forwarded-')) delete request.headers[name];
-  request.headers.host = host;
-  request.headers['x-forwarded-proto'] = protocol.slice(0, -1);
+  Object.assign(request.headers, {
+    host,
+    'x-forwarded-proto': protocol.slice(0, -1),
+    ...(address === '' ? {} : { 'x-forwarded-for': address }),
+  });
 }
 
-/** The request with its body before it, to be read once more. */
-function replay(request: IncomingMessage, bytes: Buffer, proven: Proven): PreparedRequest {
-  const again = Readable.from([bytes], { objectMode: false });
-  const { method, url, socket, httpVersion, httpVersionMajor, httpVersionMinor } = request;
-  const headers = { ...request.headers, 'content-length': String(bytes.length) };
-  delete headers['transfer-encoding'];
-  return Object.assign(again, {
-    ...{ method, url, socket, headers, httpVersion, httpVersionMajor, httpVersionMinor },
-    complete: true,
-    ...proven,
-  }) as unknown as PreparedRequest;
+/** The request with its body before it, to be read once more: by the provider as a stream, by the pages as bytes. */
+function withBody(request: IncomingMessage, bytes: Buffer): PreparedRequest {
+  request.headers['content-length'] = String(bytes.length);
+  delete request.headers['transfer-encoding'];
+  Object.defineProperty(request, 'readable', { value: true });
+  return Object.assign(request, { body: bytes, iterator: () => [bytes] as never });
 }

@@ -1,58 +1,21 @@
 /** The settings of `doors.oauth`. */
 import * as v from 'valibot';
 import { ALGORITHMS } from '../../core/ports.ts';
+import { IDENTITY_SCOPES } from '../../core/scopes.ts';
+import { parseNetwork } from './address.ts';
 import { GRANTS } from './grants/index.ts';
+import { people } from './people/settings.ts';
+import { audience, DAY, flag, life, names, path, scopes, text, url, urls, VISIBLE } from './setting-kinds.ts';
 
-const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
-const DURATION = /^([1-9]\d{0,6})([smhd])$/;
-const DAY = 86_400;
-/** RFC 6749 section 3.3: a scope-token. */
-const SCOPE = /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/;
-const VISIBLE = /^[\x21-\x7E]{1,255}$/;
+/** The others are for clients that an operator knows. */
+const REGISTERED_GRANTS = [
+  'authorization_code',
+  'refresh_token',
+  'device_code',
+  'client_credentials',
+] as const;
+
 const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
-
-function text(form: RegExp, problem: string, description: string, example: string) {
-  return v.pipe(v.string(), v.regex(form, problem), v.description(description), v.examples([example]));
-}
-
-function flag(description: string, fallback: boolean) {
-  return v.optional(v.pipe(v.boolean(), v.description(description)), fallback);
-}
-
-/** A time such as 1h, or whole seconds. */
-function life(description: string, example: string, maxSeconds: number) {
-  return v.pipe(
-    v.union([
-      v.pipe(v.number(), v.integer(), v.minValue(1)),
-      text(DURATION, `must be a time such as ${example}`, description, example),
-    ]),
-    v.transform((given) => {
-      if (typeof given === 'number') return given;
-      const [, count, unit] = DURATION.exec(given) ?? [];
-      return Number(count) * UNITS[unit as keyof typeof UNITS];
-    }),
-    v.check((seconds) => seconds <= maxSeconds, `must be at most ${maxSeconds} seconds`),
-    v.description(description),
-  );
-}
-
-const scope = text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'orders.read');
-const scopes = (description: string) => v.pipe(v.array(scope), v.description(description));
-const path = (description: string, example: string) =>
-  text(/^\/[^\0]{0,4095}$/, 'must be an absolute path', description, example);
-const audience = text(
-  VISIBLE,
-  'must be 1 to 255 visible ASCII characters',
-  'Its name in `aud`, `resource` and `audience`.',
-  'https://orders.example.com',
-);
-const url = (description: string, example: string) =>
-  v.pipe(
-    v.string(),
-    v.check((given) => URL.canParse(given), 'is no URL'),
-    v.description(description),
-    v.examples([example]),
-  );
 
 const client = v.pipe(
   v.strictObject({
@@ -78,7 +41,13 @@ const client = v.pipe(
     secretFile: v.optional(path('A file that holds its secret.', '/etc/mintmark/shop-secret')),
     jwks: v.optional(
       v.pipe(
-        v.strictObject({ keys: v.pipe(v.array(v.record(v.string(), v.unknown())), v.minLength(1)) }),
+        v.strictObject({
+          keys: v.pipe(
+            v.array(v.record(v.string(), v.unknown())),
+            v.minLength(1),
+            v.description('JWKs (RFC 7517).'),
+          ),
+        }),
         v.description('Its public keys, for private_key_jwt (RFC 7523 section 2.2).'),
       ),
     ),
@@ -87,7 +56,14 @@ const client = v.pipe(
     ),
     match: v.optional(
       v.pipe(
-        v.array(v.pipe(v.string(), v.includes(':', 'must be a selector'), v.examples(['unix:user:web']))),
+        v.array(
+          v.pipe(
+            v.string(),
+            v.includes(':', 'must be a selector'),
+            v.description('A selector.'),
+            v.examples(['unix:user:web']),
+          ),
+        ),
         v.minLength(1),
         v.description(
           'Selectors of its process on the local socket, all of which must hold: it needs no secret.',
@@ -105,21 +81,21 @@ const client = v.pipe(
     ),
     public: flag('It has no way to keep a secret: a program on a device or in a browser.', false),
     grants: v.pipe(
-      v.array(v.picklist(Object.keys(GRANTS))),
+      v.array(v.pipe(v.picklist(Object.keys(GRANTS)), v.description('A grant.'))),
       v.minLength(1),
       v.description('The grants that it may use.'),
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that is asked for none gets these.'), []),
     redirectUris: v.optional(
-      v.array(url('Where people are sent back to.', 'https://shop.example.com/cb')),
+      urls('Where people are sent back to, exactly.', 'https://shop.example.com/cb'),
       [],
     ),
     postLogoutRedirectUris: v.optional(
-      v.array(url('Where people are sent after they signed out.', 'https://shop.example.com/')),
+      urls('Where people are sent after they signed out.', 'https://shop.example.com/'),
       [],
     ),
     corsOrigins: v.optional(
-      v.array(url('Origins whose pages may call the token endpoint.', 'https://app.example.com')),
+      urls('Origins whose pages may call the token endpoint.', 'https://app.example.com'),
       [],
     ),
     consent: flag('People are asked before it is given anything.', true),
@@ -130,7 +106,7 @@ const client = v.pipe(
     ),
     identityProviders: v.optional(
       v.pipe(
-        v.array(v.string()),
+        names('A name below people.identityProviders, or local.'),
         v.description('The identity providers that its people may come from; all where absent.'),
       ),
     ),
@@ -151,8 +127,16 @@ const client = v.pipe(
   ),
   v.check(({ pkce, public: isPublic }) => pkce || !isPublic, 'is public: it needs pkce'),
   v.check(
+    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
+    'has dpop, which password, token_exchange and jwt_bearer do not bind their tokens by',
+  ),
+  v.check(
     ({ grants, public: isPublic }) => !(isPublic && grants.includes('client_credentials')),
     'is public: anybody could use client_credentials in its name',
+  ),
+  v.check(
+    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
+    'password, token_exchange and jwt_bearer give bearer tokens, which dpop rules out',
   ),
 );
 
@@ -162,78 +146,10 @@ const resource = v.strictObject({
   ttl: v.optional(life('Longest life of access tokens for it.', '1h', DAY)),
   algorithm: v.optional(v.pipe(v.picklist(ALGORITHMS), v.description('What tokens for it are signed with.'))),
   introspectedBy: v.optional(
-    v.pipe(v.array(v.string()), v.description('The clients that may introspect tokens for it (RFC 7662).')),
+    v.pipe(names('A client_id.'), v.description('The clients that may introspect tokens for it (RFC 7662).')),
     [],
   ),
 });
-
-const name = text(
-  /^[a-z0-9][a-z0-9-]{0,62}$/,
-  'must be of a-z, 0-9 and -',
-  'Its name, as in idp:corp.',
-  'corp',
-);
-const count = (description: string, max: number) =>
-  v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(max), v.description(description)));
-
-const people = v.pipe(
-  v.strictObject({
-    title: v.optional(
-      v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('What the pages call this server.')),
-    ),
-    identityProviders: v.optional(
-      v.pipe(
-        v.record(
-          name,
-          v.strictObject({
-            issuer: url('Its issuer: https, or http on loopback.', 'https://login.example.com'),
-            clientId: v.pipe(v.string(), v.nonEmpty(), v.description('Our client_id there.')),
-            clientSecretFile: v.optional(
-              path('A file that holds our secret there.', '/etc/mintmark/corp-secret'),
-            ),
-            scopes: v.optional(scopes('What is asked for there.')),
-            title: v.optional(
-              v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('What its button says.')),
-            ),
-            claims: v.optional(
-              v.pipe(
-                v.record(v.string(), v.string()),
-                v.description('Our claim, and the claim there that it comes from.'),
-              ),
-            ),
-          }),
-        ),
-        v.description('Where people may sign in beside the local users.'),
-      ),
-    ),
-    scopes: v.optional(
-      v.pipe(
-        v.record(v.string(), v.string()),
-        v.description('Scopes in words, for the page that asks for consent.'),
-      ),
-    ),
-    logins: v.optional(
-      v.pipe(
-        v.strictObject({
-          perUser: count('Attempts for one user name in each window.', 1_000),
-          perAddress: count('Attempts from one address in each window.', 100_000),
-          windowSeconds: count('The window, in seconds.', DAY),
-        }),
-        v.description('How often a password may be tried.'),
-      ),
-    ),
-    passwords: v.optional(
-      v.pipe(
-        v.strictObject({
-          cost: count("scrypt's cost, as a power of two: a hash takes 1 KiB times that.", 20),
-          parallel: count('Hashes that are made at once.', 64),
-        }),
-        v.description('How passwords are kept.'),
-      ),
-    ),
-  }),
-  v.description('People who sign in.'),
-);
 
 export const config = v.strictObject({
   path: v.optional(
@@ -265,19 +181,52 @@ export const config = v.strictObject({
   accessTokenTtl: v.optional(life('Life of access tokens.', '1h', DAY), '1h'),
   refreshTokenTtl: v.optional(life('Life of refresh tokens.', '30d', 365 * DAY), '30d'),
   sessionTtl: v.optional(life('How long people stay signed in.', '14d', 365 * DAY), '14d'),
+  clientAssertionTtl: v.optional(
+    life("How far ahead a client's assertion may expire (private_key_jwt).", '5m', 3600),
+    '5m',
+  ),
   deviceCodeTtl: v.optional(life('Life of device codes.', '10m', 3600), '10m'),
   deviceInterval: v.optional(life('How long a device waits between two polls.', '5s', 60), '5s'),
+  trustedProxies: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.check((network) => parseNetwork(network) !== undefined, 'must be a network such as 10.0.0.0/8'),
+          v.description('A network.'),
+          v.examples(['10.0.0.0/8']),
+        ),
+      ),
+      v.description(
+        'Proxies that are believed what X-Forwarded-For says: limits go by the address of people.',
+      ),
+    ),
+    [],
+  ),
   people: v.optional(people, {}),
   registration: v.optional(
     v.pipe(
       v.strictObject({
         accessTokenFile: path(
-          'A file that holds the initial access token.',
+          'A file that holds the initial access token, or its hash from `mintmark secret`.',
           '/etc/mintmark/registration-token',
         ),
-        scopes: v.optional(scopes('The scopes that registered clients may have.'), []),
+        scopes: v.optional(
+          scopes('The scopes that registered clients may have; those for signing in where absent.'),
+          [...IDENTITY_SCOPES],
+        ),
+        grants: v.optional(
+          v.pipe(
+            v.array(v.pipe(v.picklist(REGISTERED_GRANTS), v.description('A grant.'))),
+            v.minLength(1),
+            v.description('The grants that they may use. client_credentials needs no person who consents.'),
+          ),
+          ['authorization_code', 'refresh_token', 'device_code'],
+        ),
       }),
-      v.description('Dynamic registration of clients (RFC 7591); off where absent.'),
+      v.description(
+        'Dynamic registration of clients (RFC 7591); where absent nobody registers, and whoever did is unknown.',
+      ),
     ),
   ),
 });

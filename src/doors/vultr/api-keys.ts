@@ -117,7 +117,7 @@ function matches({ secrets }: StoredKey, secret: string, now: EpochSeconds): boo
 
 /** Only wrong keys are counted: nobody is locked out by what others try. */
 async function wrong({ records, realm, clock, config, networkOf }: Vultr, context: Context) {
-  const id = hashOf(networkOf(context.req.socket.remoteAddress ?? ''));
+  const id = hashOf(networkOf(context.req));
   const made = await records.count({ realm, model: 'WrongApiKeys', id }, WINDOW_SECONDS, clock.now());
   if (made <= config.wrongKeysPerMinute) return unknown('the API key is none of ours');
   return new IssuerError('too_many_requests', 'too many wrong API keys', {

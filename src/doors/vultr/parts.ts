@@ -75,8 +75,8 @@ export type VultrContext = {
   }) => Promise<{ readonly keys: readonly Jwk[]; readonly freshForSeconds: number }>;
   /** Throws RangeError with a sentence. */
   readonly publicKeys: (jwks: unknown) => readonly Jwk[];
-  /** What is counted for an address. */
-  readonly networkOf: (address: string) => string;
+  /** The network that a request comes from, to count by. */
+  readonly networkOf: (request: IncomingMessage) => string;
   /** For the audit log. */
   readonly tell: (event: Readonly<Record<string, unknown>>, message: string) => void;
 };

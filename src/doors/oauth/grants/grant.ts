@@ -4,6 +4,7 @@ import { errors } from 'oidc-provider';
 import { IssuerError } from '../../../core/errors.ts';
 import type { IssuedToken } from '../../../core/ports.ts';
 import { decideScopes, type Scoped } from '../../../core/scopes.ts';
+import { UnavailableError } from '../faults.ts';
 import type { Engine } from '../parts.ts';
 
 export type GrantModule = {
@@ -61,11 +62,7 @@ export function scopedFor(
       accessTokenTtlSeconds: client?.access_token_ttl as number | undefined,
     },
     asked,
-    {
-      issuer: engine.issuer.identifier,
-      resources: engine.config.resources.map((resource) => ({ ...resource, ttlSeconds: resource.ttl })),
-      ttlSeconds: engine.config.accessTokenTtl,
-    },
+    engine.scoping,
   );
   if (!('refused' in scoped)) return scoped;
   if (scoped.refused === 'invalid_scope')
@@ -107,11 +104,7 @@ function asOAuthError(error: IssuerError): Error {
   if (error.code === 'invalid_target' || error.code === 'single_audience')
     return new errors.InvalidTarget(reason);
   if (error.code === 'key_not_ready' || error.code === 'temporarily_unavailable')
-    return Object.assign(new errors.TemporarilyUnavailable(), {
-      status: 503,
-      statusCode: 503,
-      headers: { 'Retry-After': String(error.retryAfterSeconds ?? 1) },
-    });
+    return new UnavailableError(error);
   if (error.code === 'server_error') return error;
   if (error.code === 'invalid_request') return new errors.InvalidRequest(reason);
   // Why it was refused is for the caller too.

@@ -1,7 +1,11 @@
 /** RFC 7523 section 2.1: an assertion of a trusted issuer as the grant, once only. */
+import { decodeJwt } from 'jose';
 import { errors } from 'oidc-provider';
 import { hash } from '../adapter.ts';
 import { answer, audienceOf, type GrantModule, inOAuthWords, plainScopes, scopeClaim } from './grant.ts';
+
+/** At least what attestors allow other issuers' clocks. */
+const CLOCK_SKEW_SECONDS = 300;
 
 export const grant: GrantModule = {
   parameters: ['assertion', 'scope', 'resource', 'audience'],
@@ -25,8 +29,11 @@ export const grant: GrantModule = {
     };
     const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', peer, { audience, claims }));
     const now = engine.clock.now();
-    const key = { realm: engine.realm, model: 'Assertion', id: hash(assertion) };
-    if (!(await engine.records.insert(key, { payload: {}, expiresAt: issued.claims.exp }, now)))
+    // Kept as long as the assertion is good; by what was signed, since a signature can be written in many ways.
+    const signed = assertion.slice(0, assertion.lastIndexOf('.'));
+    const key = { realm: engine.realm, model: 'Assertion', id: hash(signed) };
+    const expiresAt = Math.max(decodeJwt(assertion).exp ?? 0, issued.claims.exp) + CLOCK_SKEW_SECONDS;
+    if (!(await engine.records.insert(key, { payload: {}, expiresAt }, now)))
       throw new errors.InvalidGrant('the assertion was used before');
     answer(ctx, issued, { scope: scopes?.join(' ') });
   },

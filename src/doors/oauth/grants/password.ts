@@ -4,6 +4,7 @@
  */
 import { errors } from 'oidc-provider';
 import { IssuerError } from '../../../core/errors.ts';
+import { withFaultsNamed } from '../faults.ts';
 import { type GrantModule, scopedFor, scopesOf } from './grant.ts';
 
 export const grant: GrantModule = {
@@ -57,7 +58,7 @@ export const grant: GrantModule = {
 /** Attempts are limited: RFC 6749 has no word for that but invalid_grant. */
 async function check<A extends unknown[], R>(ask: (...given: A) => Promise<R>, ...given: A): Promise<R> {
   try {
-    return await ask(...given);
+    return await withFaultsNamed(() => ask(...given));
   } catch (error) {
     if (error instanceof IssuerError && error.code === 'too_many_requests')
       throw new errors.InvalidGrant('too many attempts; try again later');

@@ -110,6 +110,8 @@ export type PeopleParts = {
   readonly realm: string;
   /** The realm that the local users, and what is counted of them, are in; `realm` where absent. */
   readonly usersOf?: string | undefined;
+  /** That of the users' issuer, of 32 bytes: the secrets of second factors are sealed by it. */
+  readonly secret: Uint8Array;
   /** Its path, if any, is before every path here. */
   readonly issuer: string;
   readonly config: PeopleConfig;

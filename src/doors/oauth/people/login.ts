@@ -1,6 +1,7 @@
 /** The login of an interaction: which page, and what becomes of its forms. */
 import { IssuerError } from '../../../core/errors.ts';
 import type { EpochSeconds } from '../../../core/ports.ts';
+import { hash } from '../adapter.ts';
 import { idpsFor, parseAcrValues } from './acr-values.ts';
 import { ACR, LOCAL_IDP, type LoginEvent } from './contract.ts';
 import { codePage, loginPage } from './pages/login.ts';
@@ -178,14 +179,14 @@ function finishLogin(rooms: Rooms, visit: Visit, proven: Proven): Promise<void> 
 }
 
 async function takeUpstream({ records, realm, clock }: Rooms, { interaction }: Visit) {
-  const key = { realm, model: 'UpstreamLogin', id: interaction.uid };
+  const key = { realm, model: 'UpstreamLogin', id: hash(interaction.uid) };
   const found = await records.find(key, clock.now());
   if (found === undefined || !(await records.remove(key))) return undefined;
   return found.payload as Proven;
 }
 
 async function findPending({ records, realm, clock }: Rooms, { interaction }: Visit) {
-  const found = await records.find({ realm, model: 'PendingLogin', id: interaction.uid }, clock.now());
+  const found = await records.find({ realm, model: 'PendingLogin', id: hash(interaction.uid) }, clock.now());
   return found?.payload as Pending | undefined;
 }
 
@@ -195,11 +196,11 @@ async function keepPending(
   payload: Pending,
 ): Promise<void> {
   const expiresAt = clock.now() + PENDING_SECONDS;
-  await records.upsert({ realm, model: 'PendingLogin', id: interaction.uid }, { payload, expiresAt });
+  await records.upsert({ realm, model: 'PendingLogin', id: hash(interaction.uid) }, { payload, expiresAt });
 }
 
 function forgetPending({ records, realm }: Rooms, { interaction }: Visit): Promise<boolean> {
-  return records.remove({ realm, model: 'PendingLogin', id: interaction.uid });
+  return records.remove({ realm, model: 'PendingLogin', id: hash(interaction.uid) });
 }
 
 function showCode(

@@ -14,16 +14,12 @@ import { createUsers } from './users.ts';
 import type { Rooms } from './visit.ts';
 
 export function openPeople(parts: PeopleParts): People {
-  const { records, realm, clock, config, issuer, usersOf = realm } = parts;
+  const { records, realm, clock, config, issuer, secret, usersOf = realm } = parts;
   const url = new URL(issuer);
   const prefix = url.pathname.replace(/\/$/, '');
   const brand = config.title ?? url.host;
-  const users = createUsers({
-    records,
-    realm: usersOf,
-    clock,
-    passwords: createPasswords(config.passwords ?? {}),
-  });
+  const passwords = createPasswords(config.passwords ?? {});
+  const users = createUsers({ records, realm: usersOf, clock, passwords, secret });
   const accounts = createAccounts({ records, realm, clock, users });
   const attempts = createAttempts(records, usersOf, clock, config.logins);
   const upstreams = createUpstreams(config.identityProviders ?? {}, clock);

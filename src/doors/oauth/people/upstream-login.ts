@@ -13,9 +13,8 @@ const RESULT_SECONDS = 120;
 
 /** A record of model `UpstreamWay`, by the hash of `state`. */
 type Way = Omit<Checks, 'state'> & {
-  readonly uid: string;
   readonly idp: string;
-  /** The hash of the cookie of the browser that set out. */
+  /** The hash of the cookie of the browser that set out; the interaction is named there. */
   readonly browser: string;
   readonly maxAge?: number;
 };
@@ -25,7 +24,8 @@ export async function beginUpstream(rooms: Rooms, visit: Visit, idp: string): Pr
   if (!idpsFor(rooms.config, client).includes(idp))
     throw new IssuerError('not_found', 'the client may not use this identity provider');
   const { records, realm, clock } = rooms;
-  const [state, nonce, verifier, browser] = [random(), random(), random(), random()];
+  const [state, nonce, verifier] = [random(), random(), random()];
+  const browser = `${random()}.${interaction.uid}`;
   const again = howAgain(visit);
   const { login_hint: hint } = interaction.params;
   const question = { state, nonce, verifier, ...again, redirectUri: callbackUri(rooms, idp) };
@@ -35,7 +35,7 @@ export async function beginUpstream(rooms: Rooms, visit: Visit, idp: string): Pr
   if (location === undefined) return;
   const { maxAge } = again;
   const payload: Way = {
-    ...{ uid: interaction.uid, idp, nonce, verifier, browser: digest(browser) },
+    ...{ idp, nonce, verifier, browser: digest(browser) },
     ...(maxAge === undefined ? {} : { maxAge }),
   };
   const key = { realm, model: 'UpstreamWay', id: digest(state) };
@@ -71,7 +71,7 @@ export async function upstreamCallback(rooms: Rooms, context: Context, idp: stri
   const at = Math.min(authTime ?? clock.now(), clock.now());
   const payload: Proven = { sub, idp, amr, at, ...(acr === undefined ? {} : { acr }) };
   const expiresAt = clock.now() + RESULT_SECONDS;
-  await records.upsert({ realm, model: 'UpstreamLogin', id: way.uid }, { payload, expiresAt });
+  await records.upsert({ realm, model: 'UpstreamLogin', id: digest(way.uid) }, { payload, expiresAt });
   redirect(context, `${rooms.prefix}/interaction/${way.uid}`);
 }
 
@@ -82,7 +82,8 @@ async function takeWay({ records, realm, clock }: Rooms, context: Context, state
   if (way?.idp !== idp) return undefined;
   const cookie = context.cookies.get(cookieName(state), { signed: false }) ?? '';
   if (!timingSafeEqual(Buffer.from(digest(cookie)), Buffer.from(way.browser))) return undefined;
-  return (await records.remove(key)) ? way : undefined;
+  const [, uid = ''] = cookie.split('.');
+  return (await records.remove(key)) ? { ...way, uid } : undefined;
 }
 
 /** Undefined where it failed and the page that says so is sent. */

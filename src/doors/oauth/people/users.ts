@@ -6,7 +6,7 @@ import type { Clock, EpochSeconds } from '../../../core/ports.ts';
 import type { FoundRecord, RecordPayload, RecordStore } from '../../../core/records.ts';
 import { assertClaims, type UserClaims } from './claims.ts';
 import type { Passwords } from './passwords.ts';
-import { type Enrolment, enrol, STEP_KEPT_SECONDS, stepOf } from './totp.ts';
+import { type Enrolment, enrol, openSecret, STEP_KEPT_SECONDS, sealSecret, stepOf } from './totp.ts';
 
 export type User = {
   readonly username: string;
@@ -15,6 +15,7 @@ export type User = {
   /** The tenants that the user may ask for; any where absent. */
   readonly tenants?: readonly string[];
   readonly passwordHash?: string;
+  /** Sealed (totp.ts). */
   readonly totpSecret?: string;
   readonly createdAt: EpochSeconds;
   /** Logins before then no longer count: the password was changed. */
@@ -51,6 +52,8 @@ export type UsersParts = {
   readonly realm: string;
   readonly clock: Clock;
   readonly passwords: Passwords;
+  /** What the secrets of second factors are sealed by. */
+  readonly secret: Uint8Array;
 };
 
 const USERNAME_MAX = 128;
@@ -85,7 +88,10 @@ export function createUsers(parts: UsersParts): Users {
     async enrolTotp(username, issuer) {
       const user = (await find(username)) ?? fail(noSuchUser());
       const enrolment = enrol(issuer, user.username);
-      await change(username, (current) => ({ ...current, totpSecret: enrolment.secret }));
+      await change(username, (current) => ({
+        ...current,
+        totpSecret: sealSecret(enrolment.secret, parts, current),
+      }));
       return enrolment;
     },
     removeTotp: (username) => change(username, ({ totpSecret: _, ...user }) => user),
@@ -141,10 +147,11 @@ async function renewHash({ records, realm }: UsersParts, user: User, passwordHas
   await records.replace({ realm, model: 'User', id: user.username }, user, { ...user, passwordHash });
 }
 
-async function useCode({ records, realm, clock }: UsersParts, user: User, code: string): Promise<boolean> {
+async function useCode(parts: UsersParts, user: User, code: string): Promise<boolean> {
+  const { records, realm, clock } = parts;
   if (user.totpSecret === undefined) return false;
   const now = clock.now();
-  const step = stepOf(user.totpSecret, code, now);
+  const step = stepOf(openSecret(user.totpSecret, parts, user), code, now);
   if (step === undefined) return false;
   const key = { realm, model: 'UsedCode', id: `${user.sub}.${step}` };
   return records.insert(key, { payload: {}, expiresAt: now + STEP_KEPT_SECONDS }, now);

@@ -92,7 +92,8 @@ async function readFormFields(context: Context): Promise<Fields> {
     return textsOf(Object.entries(body));
   if (context.is('application/x-www-form-urlencoded') !== 'application/x-www-form-urlencoded')
     throw new IssuerError('invalid_request', 'the body is no form');
-  const form = [...new URLSearchParams((await readBody(context.req)).toString('utf8'))];
+  const bytes = Buffer.isBuffer(body) ? body : await readBody(context.req);
+  const form = [...new URLSearchParams(bytes.toString('utf8'))];
   if (new Set(form.map(([name]) => name)).size !== form.length)
     throw new IssuerError('invalid_request', 'a field is repeated');
   return textsOf(form);

@@ -4,7 +4,7 @@ import { TOTP } from 'otpauth';
 import { IssuerError } from '../../../../src/core/errors.ts';
 import { createAttempts, networkOf } from '../../../../src/doors/oauth/people/attempts.ts';
 import { createPasswords } from '../../../../src/doors/oauth/people/passwords.ts';
-import { enrol, stepOf } from '../../../../src/doors/oauth/people/totp.ts';
+import { enrol, openSecret, sealSecret, stepOf } from '../../../../src/doors/oauth/people/totp.ts';
 import { createUsers, normalizeUsername } from '../../../../src/doors/oauth/people/users.ts';
 import { fakeClock } from '../../../fakes/clock.ts';
 import { PASSWORD, serveIdentity } from '../../../fakes/people.ts';
@@ -12,11 +12,13 @@ import { fakeRecords } from '../../../fakes/records.ts';
 
 const refused = (code: string) => (error: unknown) => error instanceof IssuerError && error.code === code;
 
+const SECRET = Buffer.alloc(32, 7);
+
 function world() {
   const clock = fakeClock();
   const records = fakeRecords();
   const passwords = createPasswords({ cost: 10 });
-  return { clock, records, users: createUsers({ records, realm: 'r', clock, passwords }) };
+  return { clock, records, users: createUsers({ records, realm: 'r', clock, passwords, secret: SECRET }) };
 }
 
 suite('users', () => {
@@ -29,7 +31,13 @@ suite('users', () => {
     assert.deepEqual(await users.findBySub(ada.sub), ada);
     await assert.rejects(users.add({ username: 'ada' }), refused('conflict'));
     await assert.rejects(users.add({ username: 'bob', sub: ada.sub }), refused('conflict'));
-    const other = createUsers({ records, realm: 's', clock, passwords: createPasswords({ cost: 10 }) });
+    const other = createUsers({
+      records,
+      realm: 's',
+      clock,
+      passwords: createPasswords({ cost: 10 }),
+      secret: SECRET,
+    });
     assert.equal(await other.find('ada'), undefined);
     await users.remove('ada');
     assert.equal(await users.findBySub(ada.sub), undefined);
@@ -65,7 +73,7 @@ suite('users', () => {
     const { users, records, clock } = world();
     await users.add({ username: 'ada', password: PASSWORD });
     const passwords = createPasswords({ cost: 11 });
-    const dearer = createUsers({ records, realm: 'r', clock, passwords });
+    const dearer = createUsers({ records, realm: 'r', clock, passwords, secret: SECRET });
     assert.ok(await dearer.withPassword('ada', PASSWORD));
     assert.match((await users.find('ada'))?.passwordHash ?? '', /^\$scrypt\$ln=11,r=8,p=1\$/);
     assert.ok(await users.withPassword('ada', PASSWORD));
@@ -151,6 +159,31 @@ suite('one-time codes', () => {
     assert.equal(stepOf(secret, codeAt(-60), now), undefined);
     for (const wrong of ['', '12345', '1234567', 'abcdef'])
       assert.equal(stepOf(secret, wrong, now), undefined);
+  });
+
+  test('are made from secrets that are kept sealed, for one user of one realm', async () => {
+    const { users, records, clock } = world();
+    const ada = await users.add({ username: 'ada' });
+    const { secret } = await users.enrolTotp('ada', 'x');
+    const stored = await records.find({ realm: 'r', model: 'User', id: 'ada' }, clock.now());
+    assert.doesNotMatch(JSON.stringify(stored), /[A-Z2-7]{32}/);
+    const user = (await users.find('ada')) ?? assert.fail();
+    const code = new TOTP({ secret }).generate({ timestamp: clock.now() * 1000 });
+    assert.equal(await users.useCode(user, code), true);
+    assert.equal(await users.useCode(user, code), false, 'once');
+    const sealer = { realm: 'r', secret: SECRET };
+    const sealed = sealSecret(secret, sealer, ada);
+    assert.notEqual(sealed, sealSecret(secret, sealer, ada));
+    assert.equal(openSecret(sealed, sealer, ada), secret);
+    const wrong = [
+      () => openSecret(sealed, { ...sealer, realm: 's' }, ada),
+      () => openSecret(sealed, { ...sealer, secret: Buffer.alloc(32, 8) }, ada),
+      () => openSecret(sealed, sealer, { ...ada, sub: 'other' }),
+      () => openSecret(sealed, sealer, { ...ada, username: 'bob' }),
+      () => openSecret(secret, sealer, ada),
+      () => openSecret('', sealer, ada),
+    ];
+    for (const open of wrong) assert.throws(open, refused('server_error'));
   });
 
   test('RFC 6238’s own, appendix B', () => {

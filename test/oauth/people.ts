@@ -1,7 +1,8 @@
-/** The admin socket, as the commands ask it. */
+/** People of a test's issuer. */
 import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 
+/** Asks the admin socket; the status that it answers. */
 export function adminPost(socketPath: string, path: string, body: unknown): Promise<number> {
   return new Promise((resolve, reject) => {
     const headers = { 'Content-Type': 'application/json' };

@@ -1,0 +1,216 @@
+/** What goes through the browser: RFC 9207, RFC 9700 sections 2.1, 4.1, 4.2 and 4.12, RFC 7636, RFC 8252. */
+import assert from 'node:assert/strict';
+import { before, suite, test } from 'node:test';
+import { scopeOf } from '../system/suite.ts';
+import { openBrowser, type Page } from './browser.ts';
+import { adminPost } from './people.ts';
+import { basic, hashOf, post, startOAuth } from './server.ts';
+
+const APP = 'https://shop.example.com/';
+const CALLBACK = `${APP}callback`;
+const PASSWORD = 'correct horse battery staple';
+const WEB = {
+  id: 'web',
+  secrets: [hashOf('web')],
+  grants: ['authorization_code'],
+  scopes: ['openid', 'orders.read'],
+  redirectUris: [CALLBACK, `${APP}with?query=1`],
+};
+const NATIVE = {
+  ...WEB,
+  id: 'native',
+  secrets: undefined,
+  public: true,
+  redirectUris: ['http://127.0.0.1/cb'],
+};
+const MACHINE = {
+  id: 'machine',
+  secrets: [hashOf('m')],
+  grants: ['client_credentials'],
+  scopes: ['orders.read'],
+};
+const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'; // RFC 7636 appendix B
+const VERIFIER = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk';
+
+type Query = Readonly<Record<string, string | undefined>>;
+
+/** Sent back to the application with this error. */
+const REFUSED: Readonly<Record<string, readonly [Query, string]>> = {
+  'no PKCE': [{ code_challenge: undefined, code_challenge_method: undefined }, 'invalid_request'],
+  'plain PKCE': [{ code_challenge_method: 'plain' }, 'invalid_request'],
+  'PKCE without a method, which is plain': [{ code_challenge_method: undefined }, 'invalid_request'],
+  'a short challenge': [{ code_challenge: 'short' }, 'invalid_request'],
+  'a challenge of other characters': [{ code_challenge: '+'.repeat(43) }, 'invalid_request'],
+  'an access token in the browser': [{ response_type: 'token' }, 'unsupported_response_type'],
+  'a hybrid': [{ response_type: 'code id_token' }, 'unsupported_response_type'],
+  'no response type': [{ response_type: undefined }, 'invalid_request'],
+  'an unknown scope': [{ scope: 'openid nonsense' }, 'invalid_scope'],
+  'no scope': [{ scope: undefined }, 'invalid_scope'],
+  'an unknown resource': [{ resource: 'https://other.example.com' }, 'invalid_target'],
+  'nobody is signed in': [{ prompt: 'none' }, 'login_required'],
+  'none and login': [{ prompt: 'none login' }, 'invalid_request'],
+  'a request object': [{ request: 'e30.e30.' }, 'request_not_supported'],
+  'a request elsewhere': [{ request_uri: 'https://evil.example/r' }, 'request_uri_not_supported'],
+};
+
+/** No redirect at all: an error page. */
+const WRONG_PLACES: readonly string[] = [
+  `${CALLBACK}/`,
+  'https://shop.example.com:444/callback',
+  'https://shop.example.com:443/callback',
+  'https://SHOP.example.com/callback',
+  'https://shop.example.com/Callback',
+  'https://shop.example.com/callback?x=1',
+  'https://shop.example.com/callback#x',
+  'https://shop.example.com/x/../callback',
+  'https://shop.example.com/%63allback',
+  'https://user@shop.example.com/callback',
+  'https://shop.example.com.evil.example/callback',
+  'https://evil.example/callback',
+  'http://shop.example.com/callback',
+  '//shop.example.com/callback',
+  `${APP}with`,
+  `${APP}with?query=2`,
+  `${CALLBACK} `,
+  'javascript:alert(1)',
+  '',
+];
+
+suite('what goes through the browser', { concurrency: 1 }, () => {
+  const scope = scopeOf();
+  let server: Awaited<ReturnType<typeof startOAuth>>;
+  before(async () => {
+    server = await startOAuth(scope, {
+      clients: [WEB, NATIVE, MACHINE],
+      people: { passwords: { cost: 10 } },
+    });
+    assert.equal(
+      await adminPost(server.admin, '/v1/users/add', { username: 'ada', password: PASSWORD }),
+      200,
+    );
+  });
+
+  function urlOf(query: Query): string {
+    const whole: Query = {
+      client_id: 'web',
+      response_type: 'code',
+      redirect_uri: CALLBACK,
+      scope: 'openid orders.read',
+      state: 'a state & more',
+      code_challenge: CHALLENGE,
+      code_challenge_method: 'S256',
+      ...query,
+    };
+    const url = new URL(`${server.issuer}/connect/authorize`);
+    for (const [name, value] of Object.entries(whole))
+      if (value !== undefined) url.searchParams.set(name, value);
+    return url.href;
+  }
+  const open = (query: Query, back = APP): Promise<Page> => openBrowser(back).open(urlOf(query));
+
+  function assertSentBack(page: Page, error: string | null): URLSearchParams {
+    assert.ok(page.url.startsWith(CALLBACK), `${page.url}: ${page.html}`);
+    assert.ok([302, 303].includes(page.status), 'RFC 9700 section 4.12: never 307');
+    const { search, hash } = new URL(page.url);
+    // What would have come in the fragment is refused there too.
+    const sent = new URLSearchParams(search === '' ? hash.slice(1) : search);
+    assert.equal(sent.get('error'), error, page.url);
+    assert.equal(sent.get('iss'), server.issuer, 'RFC 9207 section 2');
+    assert.equal(sent.get('state'), 'a state & more');
+    assert.match(page.headers.get('cache-control') ?? '', /no-store/);
+    return sent;
+  }
+
+  function assertNotSentBack(page: Page, what: string): void {
+    assert.ok(page.url.startsWith(server.issuer), `${what}: ${page.url}`);
+    assert.equal(page.status, 400, what);
+    assert.match(page.headers.get('content-type') ?? '', /^text\/html/);
+    assert.match(page.headers.get('content-security-policy') ?? '', /default-src 'none'/);
+    assert.equal(page.headers.get('referrer-policy'), 'no-referrer');
+    assert.doesNotMatch(page.html, /<script|href="(?:javascript|https:\/\/evil)/);
+  }
+
+  for (const [name, [query, error]] of Object.entries(REFUSED))
+    test(`${name}: ${error}, with iss and state`, async () => {
+      const sent = assertSentBack(await open(query), error);
+      assert.equal(sent.has('code'), false);
+    });
+
+  for (const uri of WRONG_PLACES)
+    test(`nobody is sent to ${uri}`, async () => {
+      assertNotSentBack(await open({ redirect_uri: uri }, 'https://nowhere.invalid'), uri);
+    });
+
+  test('nor anywhere for a client that is unknown, or may not sign people in, or without a redirect_uri', async () => {
+    for (const id of ['nobody', 'machine', '', 'a'.repeat(600), '<b>'])
+      assertNotSentBack(await open({ client_id: id }), id);
+    assertNotSentBack(await open({ client_id: undefined }), 'no client');
+    assertNotSentBack(await open({ redirect_uri: undefined }), 'several redirect URIs, none named');
+    for (const name of ['client_id', 'redirect_uri']) {
+      const twice = `${urlOf({})}&${name}=https://evil.example/`;
+      assertNotSentBack(await openBrowser(APP).open(twice), `${name} twice`);
+    }
+  });
+
+  test('a parameter that is repeated is invalid_request', async () => {
+    for (const name of ['scope', 'nonce', 'code_challenge', 'response_type', 'prompt']) {
+      const page = await openBrowser(APP).open(`${urlOf({ nonce: 'n', prompt: 'login' })}&${name}=x`);
+      const { searchParams: sent } = new URL(page.url);
+      assert.deepEqual([sent.get('error'), sent.get('iss')], ['invalid_request', server.issuer], name);
+    }
+  });
+
+  test('a program on a device has any port of loopback, and nothing but the port', async () => {
+    const at = (uri: string) => open({ client_id: 'native', redirect_uri: uri });
+    assert.match((await at('http://127.0.0.1:4711/cb')).html, /type="password"/);
+    for (const uri of [
+      'http://127.0.0.1:4711/cb/',
+      'http://localhost:1/cb',
+      'http://127.0.0.2/cb',
+      'https://127.0.0.1/cb',
+    ])
+      assertNotSentBack(await at(uri), uri);
+  });
+
+  test('a code comes with iss, leaves no Referer, and is for its client, verifier and redirect alone', async () => {
+    const browser = openBrowser(APP);
+    let page = await browser.open(urlOf({}));
+    assert.equal(page.headers.get('referrer-policy'), 'no-referrer');
+    assert.match(page.headers.get('content-security-policy') ?? '', /frame-ancestors 'none'/);
+    page = await browser.submit(page, /\/login$/, { username: 'ada', password: PASSWORD });
+    page = await browser.submit(page, /\/consent$/, { decision: 'allow' });
+    const code = assertSentBack(page, null).get('code') ?? '';
+    const form = { grant_type: 'authorization_code', code, redirect_uri: CALLBACK, code_verifier: VERIFIER };
+    const redeem = (change: Query, who?: Readonly<Record<string, string>>) => {
+      const whole = Object.entries({ ...form, ...change }).filter(([, value]) => value !== undefined);
+      return post(server.token, Object.fromEntries(whole) as Record<string, string>, who);
+    };
+    const wrong: readonly (readonly [Query, string])[] = [
+      [{ code_verifier: CHALLENGE }, 'invalid_grant'],
+      [{ code_verifier: undefined }, 'invalid_grant'],
+      [{ code_verifier: 'short' }, 'invalid_request'],
+      [{ redirect_uri: APP }, 'invalid_grant'],
+      [{ redirect_uri: undefined }, 'invalid_request'],
+      [{ code: undefined }, 'invalid_request'],
+      [{ code: `${code}x` }, 'invalid_grant'],
+    ];
+    for (const [change, error] of wrong) {
+      const { status, body } = await redeem(change, basic('web', 'web'));
+      assert.deepEqual([status, body.error], [400, error], JSON.stringify([change, body]));
+    }
+    const stolen = await redeem({ client_id: 'native' });
+    assert.deepEqual([stolen.status, stolen.body.error], [400, 'invalid_grant']);
+    const right = await redeem({}, basic('web', 'web'));
+    assert.equal(right.status, 200, JSON.stringify(right.body));
+    const again = await redeem({}, basic('web', 'web'));
+    assert.equal(again.body.error, 'invalid_grant');
+  });
+
+  test('denied: access_denied, with iss', async () => {
+    const browser = openBrowser(APP);
+    let page = await browser.open(urlOf({ prompt: 'consent' }));
+    page = await browser.submit(page, /\/login$/, { username: 'ada', password: PASSWORD });
+    page = await browser.submit(page, /\/consent$/, { decision: 'deny' });
+    assertSentBack(page, 'access_denied');
+  });
+});
