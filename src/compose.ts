@@ -206,10 +206,11 @@ async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> 
 
 /** Opened once, and closed after everything that uses it. */
 function recordsOf({ effect, observers }: Parts, closers: Closers): () => Promise<RecordStore> {
+  const { warn } = observers;
   let opened: Promise<RecordStore> | undefined;
   closers.push(async () => (await opened?.catch(() => undefined))?.close());
   return () => {
-    opened ??= openRecords(effect.loaded.config, { uid: effectiveUid(), warn: observers.warn });
+    opened ??= openRecords(effect.loaded.config, { uid: effectiveUid(), warn, clock });
     return opened;
   };
 }

@@ -153,7 +153,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** Throws Error: the document must be the issuer's own (section 4.3), and name a place that may be asked. */
-function jwksUriOf(document: unknown, issuer: string): string {
+export function jwksUriOf(document: unknown, issuer: string): string {
   const { issuer: named, jwks_uri: url } = Object(document) as {
     readonly issuer?: unknown;
     readonly jwks_uri?: unknown;

@@ -27,7 +27,7 @@ export const ADMIN_OPTION: Option = {
 export const ISSUER_OPTION: Option = {
   type: 'string',
   value: 'NAME',
-  help: 'One of `issuers`, in the place of the main issuer',
+  help: 'One of `issuers`, or the id of a provider, in the place of the main issuer',
 };
 
 const SYSTEM_SOCKET = '/run/mintmark/api.sock';

@@ -5,6 +5,7 @@ export const commands = {
   token: () => import('./token.ts'),
   keys: () => import('./keys.ts'),
   jwks: () => import('./jwks.ts'),
+  'api-keys': () => import('./api-keys.ts'),
   users: () => import('./users.ts'),
   explain: () => import('./explain.ts'),
   ca: () => import('./ca.ts'),

@@ -12,6 +12,7 @@ import { peerOf as unixPeerOf } from '../net/connections.ts';
 import { peerOfPid } from '../net/peer.ts';
 import type { Log } from '../observe/log.ts';
 import type { StoreContext } from '../stores/index.ts';
+import { hostingContext } from './hosting.ts';
 import { cacheForSeconds, type Keys } from './keys.ts';
 import { oauthContext } from './oauth.ts';
 import type { Observers } from './observers.ts';
@@ -42,11 +43,13 @@ export type OpenDoors = {
 
 export async function openDoors(parts: DoorsParts): Promise<OpenDoors> {
   const { config } = parts.loaded;
+  const oauth = oauthContext({ ...parts, live: parts.keys.live, store: parts.keys.store });
+  const hosting = config.doors.vultr === undefined ? {} : await hostingContext({ ...parts, config, oauth });
   const configured = await configuredDoors({
     ...parts,
     doors: config.doors,
     log: parts.observers.log,
-    more: oauthContext({ ...parts, live: parts.keys.live, store: parts.keys.store }),
+    more: { ...oauth, ...hosting },
   });
   const tenants = await tenantDoors(parts);
   const opened = [...configured, ...tenants, ...(await builtInDoors(parts))];

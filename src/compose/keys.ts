@@ -15,7 +15,7 @@ import {
   secondsUntilReady,
 } from '../core/key-ring.ts';
 import type { Policy } from '../core/policy.ts';
-import type { Algorithm, Clock, KeyStore } from '../core/ports.ts';
+import type { Algorithm, Clock, KeyMaterial, KeyStore } from '../core/ports.ts';
 import { effectiveUid, tryLock } from '../net/kernel.ts';
 import { describeKey, generateKey } from '../signers/key-material.ts';
 import { type LiveRing, openLiveRing, STALE_AFTER_SECONDS } from '../signers/live-ring.ts';
@@ -38,9 +38,11 @@ export type RingParts = {
   readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
   /** A ring took effect. */
   readonly onRing: (ring: KeyRing) => void;
+  readonly generateKey?: ((algorithm: Algorithm) => Promise<KeyMaterial>) | undefined;
+  readonly mustExist?: boolean | undefined;
 };
 
-export type KeysParts = Omit<RingParts, 'identifier' | 'document' | 'store'> & {
+export type KeysParts = Omit<RingParts, 'identifier' | 'document' | 'store' | 'generateKey' | 'mustExist'> & {
   /** $CREDENTIALS_DIRECTORY, for systemd credentials. */
   readonly credentialsDirectory: string | undefined;
   readonly kubernetes: StoreContext['kubernetes'];
@@ -105,20 +107,41 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
 
 /** Throws what the store throws. */
 export async function openRing(parts: RingParts): Promise<Ring> {
-  const { identifier, document, store, config, clock, policy, demands, onFault, onRing } = parts;
+  const ring = await openUntended(parts);
+  const { store, document, config } = parts;
+  const { live } = ring;
+  const timer = setInterval(() => live.tick(), tickSeconds(store, config) * 1000);
+  const unwatch = store.watch?.(document, () => live.tick());
+  return {
+    ...ring,
+    async close() {
+      clearInterval(timer);
+      unwatch?.();
+    },
+  };
+}
+
+/** How often a ring is looked at. */
+export function tickSeconds(store: KeyStore, config: Config): number {
+  const period = store.shared
+    ? SHARED_TICK_SECONDS
+    : Math.min(TICK_MAX_SECONDS, config.keys.rotateEverySeconds / 10);
+  return Math.max(period, 0.1);
+}
+
+/** As `openRing`, for whoever ticks the ring itself. */
+export async function openUntended(parts: RingParts): Promise<Ring> {
+  const { identifier, document, store, config, clock, policy, demands, onFault, onRing, mustExist } = parts;
   const settings = () => ringSettings(config, policy(), demands);
   let documents: PublicDocuments | undefined;
   const onChange = (ring: KeyRing) => {
     documents = buildDocuments(identifier, ring, demands.metadata);
     onRing(ring);
   };
-  const coding = { generateKey, encode: encodeRing, decode: decodeRing };
-  const live = await openLiveRing({ store, document, clock, settings, ...coding, onChange, onFault });
-  const period = store.shared
-    ? SHARED_TICK_SECONDS
-    : Math.min(TICK_MAX_SECONDS, config.keys.rotateEverySeconds / 10);
-  const timer = setInterval(() => live.tick(), Math.max(period, 0.1) * 1000);
-  const unwatch = store.watch?.(document, () => live.tick());
+  const { generateKey: generate = generateKey } = parts;
+  const coding = { generateKey: generate, encode: encodeRing, decode: decodeRing };
+  const told = { onChange, onFault };
+  const live = await openLiveRing({ store, document, clock, settings, ...coding, ...told, mustExist });
   return {
     live,
     settings,
@@ -132,10 +155,7 @@ export async function openRing(parts: RingParts): Promise<Ring> {
     },
     notReady: () => notReady(live, policy()),
     waiting: () => waiting(live, policy(), settings()),
-    async close() {
-      clearInterval(timer);
-      unwatch?.();
-    },
+    close: async () => undefined,
   };
 }
 

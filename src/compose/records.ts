@@ -2,15 +2,29 @@
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { IssuerError } from '../core/errors.ts';
+import type { Clock } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
+import { sweepRecords } from '../doors/oauth/sweep.ts';
 import { type RecordContext, type RecordStoreName, recordStores } from '../stores/records.ts';
 
 type OpenRecords = (block: unknown, context: RecordContext) => Promise<RecordStore>;
 
-export async function openRecords(config: Config, context: RecordContext): Promise<RecordStore> {
+/** What has expired is swept out of it now and then, of every realm. */
+export async function openRecords(
+  config: Config,
+  { clock, ...context }: RecordContext & { readonly clock: Clock },
+): Promise<RecordStore> {
   const { name, block } = config.records ?? besideKeys(config.keys.store);
   const { open } = await recordStores[name as RecordStoreName]();
-  return (open as OpenRecords)(block, context);
+  const records = await (open as OpenRecords)(block, context);
+  const stopSweeping = sweepRecords({ records, clock, warn: context.warn });
+  const close = records.close.bind(records);
+  return Object.assign(records, {
+    async close() {
+      await stopSweeping();
+      await close();
+    },
+  });
 }
 
 /** Throws `server_error` where there is no room for them. */

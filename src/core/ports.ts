@@ -275,6 +275,11 @@ export interface KeyStore {
    * is the old or the new one, never a mixture.
    */
   write(name: string, bytes: Uint8Array, expected: StoreVersion | undefined): Promise<StoreVersion>;
+  /**
+   * Removes the document, whatever its version; false where there was none. Its name is not to be used
+   * again. Throws `temporarily_unavailable` on a fault: calling it again then ends what was begun.
+   */
+  remove(name: string): Promise<boolean>;
   /** Others can write too, so it must be read again from time to time. */
   readonly shared: boolean;
   /**

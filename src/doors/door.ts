@@ -7,13 +7,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa, { type Context } from 'koa';
 import { type ErrorCode, IssuerError } from '../core/errors.ts';
 import type { Peer, Recorder } from '../core/ports.ts';
+import { buildRouteTable, type Found, findRoute, type Match, type Methods } from './route-table.ts';
 
 /** The listener that a door's routes hang on. */
 export type Surface = 'workload' | 'public' | 'private' | 'status' | 'admin';
-export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE' | 'OPTIONS';
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'OPTIONS';
 
 export type Route = {
   readonly method: Method;
+  /** A segment {name} stands for any: `parameterOf` tells which. */
   readonly path: string;
   /** It takes the paths one segment below its own too. */
   readonly isPrefix?: boolean | undefined;
@@ -30,6 +32,8 @@ export type Door = {
   readonly errorStatus?: Readonly<Record<ErrorCode, number>>;
   /** Gives the answer to an error, which the frame has written, another form. */
   shapeError?(context: Context, error: IssuerError): void;
+  /** Names in `security` of its operations, in OpenAPI's words. */
+  readonly securitySchemes?: Readonly<Record<string, unknown>>;
   /** What doors that stand behind it in the table find in their context. */
   readonly offers?: Readonly<Record<string, unknown>>;
   /** Ends what it does beside answering. */
@@ -73,29 +77,32 @@ const FORWARDED: ReadonlySet<string> = new Set(['origin', 'forwarded', 'via']);
 
 /** The listener's request handler for all doors of one surface. */
 export function createFrame(parts: FrameParts): (request: IncomingMessage, response: ServerResponse) => void {
-  const routes = routeTable(parts);
+  const doors = parts.doors.filter((door) => door.surface === parts.surface);
+  const table = buildRouteTable([...doors, describingDoor(doors, parts)]);
   const isLocal = parts.surface === 'workload' || parts.surface === 'admin';
   const app = new Koa();
   app.use(async (context) => {
+    let match: Match | undefined;
     let found: Found | undefined;
     try {
       const path = pathOf(context);
-      const methods = routes.get(path) ?? belowPrefix(routes, path);
+      match = findRoute(table, path);
+      const methods = match?.methods;
+      context.state.parameters = match?.parameters;
       found = methods?.get(context.method === 'HEAD' ? 'GET' : context.method);
       if (isLocal) assertDirect(context);
       if (methods === undefined) throw new IssuerError('not_found', 'no door has this path'); // which may hold anything: it is not logged
       if (found === undefined) throw methodNotAllowed(context, methods);
       await found.route.handle(context);
     } catch (error) {
-      answerError(context, found?.door, error, parts);
+      const [beside] = match?.methods.values() ?? [];
+      answerError(context, { door: found?.door, shapedBy: (found ?? beside)?.door }, error, parts);
     }
   });
   app.on('error', () => undefined); // a caller that hangs up is no news
   return app.callback();
 }
 
-/** /interaction/callback/NAME. */
-const PREFIX_DEPTH = 3;
 /** Koa parses the target when it is first asked for. */
 function pathOf(context: Context): string {
   try {
@@ -105,42 +112,19 @@ function pathOf(context: Context): string {
   }
 }
 
-type Found = { readonly door: Door; readonly route: Route };
-
-function routeTable(parts: FrameParts): ReadonlyMap<string, ReadonlyMap<string, Found>> {
-  const doors = parts.doors.filter((door) => door.surface === parts.surface);
-  const table = new Map<string, Map<string, Found>>();
-  for (const door of [...doors, describingDoor(doors, parts)]) {
-    for (const route of door.routes) {
-      const methods = table.get(route.path) ?? new Map<string, Found>();
-      table.set(route.path, methods.set(route.method, { door, route }));
-    }
-  }
-  return table;
-}
-
-function belowPrefix(
-  routes: ReturnType<typeof routeTable>,
-  path: string,
-): ReadonlyMap<string, Found> | undefined {
-  let above = path;
-  for (let depth = 0; depth < PREFIX_DEPTH; depth++) {
-    above = above.slice(0, above.lastIndexOf('/'));
-    const methods = routes.get(above);
-    if (methods === undefined) continue;
-    const found = [...methods].filter(([, { route }]) => route.isPrefix === true);
-    return found.length === 0 ? undefined : new Map(found);
-  }
-  return undefined;
-}
-
 /** Serves the OpenAPI document of the doors beside it. */
 function describingDoor(doors: readonly Door[], { surface, version }: FrameParts): Door {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const { path, method, operation } of doors.flatMap((door) => door.routes)) {
     paths[path] = { ...paths[path], [method.toLowerCase()]: operation };
   }
-  const document = { openapi: '3.1.0', info: { title: `Mintmark: the ${surface} listener`, version }, paths };
+  const securitySchemes = Object.assign({}, ...doors.map((door) => door.securitySchemes));
+  const document = {
+    openapi: '3.1.0',
+    info: { title: `Mintmark: the ${surface} listener`, version },
+    paths,
+    ...(Object.keys(securitySchemes).length === 0 ? {} : { components: { securitySchemes } }),
+  };
   const handle = (context: Context) => {
     context.body = document;
   };
@@ -159,12 +143,17 @@ function assertDirect(context: Context): void {
   }
 }
 
-function methodNotAllowed(context: Context, methods: ReadonlyMap<string, Found>): IssuerError {
+function methodNotAllowed(context: Context, methods: Methods): IssuerError {
   context.set(
     'Allow',
     [...methods.keys()].flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', '),
   );
   return new IssuerError('method_not_allowed', `${context.method} ${context.path.slice(0, 100)}`);
+}
+
+/** What stands in the path for {name}. */
+export function parameterOf(context: Context, name: string): string {
+  return (context.state.parameters as Readonly<Record<string, string>> | undefined)?.[name] ?? '';
 }
 
 /** Who asks; throws where the listener could not tell. */
@@ -189,7 +178,19 @@ function peerOrNone(peerOf: FrameParts['peerOf'], context: Context): Peer | unde
   }
 }
 
-function answerError(context: Context, door: Door | undefined, thrown: unknown, parts: FrameParts): void {
+type Answering = {
+  /** Whose route it was. */
+  readonly door: Door | undefined;
+  /** Whose path it was, at least. */
+  readonly shapedBy: Door | undefined;
+};
+
+function answerError(
+  context: Context,
+  { door, shapedBy }: Answering,
+  thrown: unknown,
+  parts: FrameParts,
+): void {
   const error =
     thrown instanceof IssuerError
       ? thrown
@@ -213,5 +214,5 @@ function answerError(context: Context, door: Door | undefined, thrown: unknown, 
     error_description: error.sentence,
     ...error.shown,
   };
-  door?.shapeError?.(context, error);
+  shapedBy?.shapeError?.(context, error);
 }

@@ -5,6 +5,7 @@ export const doors = {
   webhook: () => import('./webhook.ts'),
   oauth: () => import('./oauth.ts'),
   'aws-sso-oidc': () => import('./aws-sso-oidc.ts'),
+  vultr: () => import('./vultr.ts'),
 } as const;
 
 export type DoorName = keyof typeof doors;

@@ -26,6 +26,8 @@ export type LiveRingParts = {
   readonly generateKey: (algorithm: Algorithm) => Promise<KeyMaterial>;
   readonly encode: (ring: KeyRing) => Buffer;
   readonly decode: (bytes: Buffer) => KeyRing;
+  /** It was made before: where it is gone, none is made in its place. */
+  readonly mustExist?: boolean | undefined;
   /** Called with each ring as it takes effect. */
   readonly onChange: (ring: KeyRing) => void;
   /** A fault of the store; the ring in effect stays. */
@@ -138,7 +140,7 @@ class StoredRing implements LiveRing {
     try {
       const stored = await this.#parts.store.read(this.#parts.document);
       if (stored !== undefined) this.#takeUp(stored);
-      else if (this.#version !== undefined)
+      else if (this.#version !== undefined || this.#parts.mustExist === true)
         throw new IssuerError('server_error', 'the stored key ring is gone');
     } catch (error) {
       throw this.#fault('read', error);

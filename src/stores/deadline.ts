@@ -10,6 +10,7 @@ export function limitTime(store: KeyStore, timeoutSeconds = TIMEOUT_SECONDS): Ke
   return {
     read: (name) => withinTime(store.read(name), timeoutSeconds),
     write: (name, bytes, expected) => withinTime(store.write(name, bytes, expected), timeoutSeconds),
+    remove: (name) => withinTime(store.remove(name), timeoutSeconds),
     shared: store.shared,
     ...(watch && { watch }),
     close: () => store.close(),

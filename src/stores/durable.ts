@@ -68,9 +68,21 @@ export async function discard(files: Files, path: string): Promise<void> {
   await unlessAbsent(files.unlink(stagedPath(path)));
 }
 
+/** Removes the file, and waits until the directory says so on the disk; false where there was none. */
+export async function erase(files: Files, path: string): Promise<boolean> {
+  const isThere = (await unlessAbsent(files.lstat(path))) !== undefined;
+  await unlessAbsent(files.unlink(path));
+  await syncDirectory(files, path);
+  return isThere;
+}
+
 /** Puts the staged bytes in the place of `path` and waits until the directory says so on the disk. */
 export async function commit(files: Files, path: string): Promise<void> {
   await files.rename(stagedPath(path), path);
+  await syncDirectory(files, path);
+}
+
+async function syncDirectory(files: Files, path: string): Promise<void> {
   const directory = await files.open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await directory.sync();

@@ -24,7 +24,7 @@ import {
   encodeDocument,
   HEADER_BYTES,
 } from './document-bytes.ts';
-import { commit, discard, errnoOf, type Files, readBounded, stage } from './durable.ts';
+import { commit, discard, erase, errnoOf, type Files, readBounded, stage } from './durable.ts';
 import type { StoreContext } from './index.ts';
 
 const directoryPath = v.pipe(
@@ -104,6 +104,17 @@ class FileStore implements KeyStore {
       const counter = (found?.counter ?? 0n) + 1n;
       await this.#replace(name, counter, bytes);
       return String(counter);
+    });
+  }
+
+  /** The document goes first: its counter alone says that it was lost, and is removed by the next call. */
+  async remove(name: string): Promise<boolean> {
+    return await this.#alone(async () => {
+      const { document, counter } = this.#paths(name);
+      await this.#lock.assertHeld();
+      for (const path of [document, counter]) await discard(this.#files, path);
+      const removed = [await erase(this.#files, document), await erase(this.#files, counter)];
+      return removed.includes(true);
     });
   }
 

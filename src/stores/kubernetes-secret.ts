@@ -102,7 +102,21 @@ class SecretStore implements KeyStore {
       }
       await sleep(CAS_PAUSE_MS * (attempt + Math.random()));
     }
-    throw new IssuerError('temporarily_unavailable', `${this.#label} is changed by others all the time`);
+    throw this.#contended();
+  }
+
+  async remove(name: string): Promise<boolean> {
+    assertDocumentName(name);
+    const giveUpAt = performance.now() + CAS_MS;
+    for (let attempt = 0; performance.now() < giveUpAt; attempt++) {
+      this.#assertOpen();
+      const secret = await this.#api.read();
+      this.#seen.delete(name);
+      if (secret?.data[name] === undefined) return false;
+      if (await this.#api.patch({ [name]: undefined }, secret.resourceVersion)) return true;
+      await sleep(CAS_PAUSE_MS * (attempt + Math.random()));
+    }
+    throw this.#contended();
   }
 
   watch(name: string, onChange: () => void): () => void {
@@ -123,6 +137,10 @@ class SecretStore implements KeyStore {
     for (const stop of this.#watches) stop();
     this.#watches.clear();
     this.#api.close();
+  }
+
+  #contended(): IssuerError {
+    return new IssuerError('temporarily_unavailable', `${this.#label} is changed by others all the time`);
   }
 
   #assertOpen(): void {

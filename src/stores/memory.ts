@@ -33,6 +33,11 @@ export async function open(): Promise<KeyStore> {
       found?.bytes.fill(0);
       return version;
     },
+    async remove(name) {
+      const found = find(name);
+      found?.bytes.fill(0);
+      return documents.delete(name);
+    },
     async close() {
       closed = true;
       for (const { bytes } of documents.values()) bytes.fill(0);

@@ -80,6 +80,15 @@ class PostgresStore implements KeyStore {
     return versionOf(written.version, copy);
   }
 
+  async remove(name: string): Promise<boolean> {
+    assertDocumentName(name);
+    const text = notifying(`DELETE FROM ${this.#table} WHERE name = $3 RETURNING version`);
+    const values = [CHANNEL, `${this.#database.schema}/${name}`, name];
+    const { rows } = await this.#database.query({ name: 'remove', text, values });
+    this.#seen.delete(name);
+    return rows.length > 0;
+  }
+
   watch(name: string, onChange: () => void): () => void {
     assertDocumentName(name);
     this.#database.assertOpen();

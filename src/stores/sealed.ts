@@ -58,6 +58,7 @@ export function sealStore(inner: KeyStore, kek: Buffer, context: string): KeySto
     async write(name, bytes, expected) {
       return await inner.write(name, seal(key, headerOf(name), bytes), expected);
     },
+    remove: (name) => inner.remove(name),
     close: () => inner.close(),
   };
 }

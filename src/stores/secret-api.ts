@@ -8,6 +8,7 @@ import { IssuerError } from '../core/errors.ts';
 
 export type SecretName = { readonly namespace: string; readonly name: string };
 export type SecretData = Readonly<Record<string, Buffer>>;
+export type SecretChange = Readonly<Record<string, Buffer | undefined>>;
 export type Secret = { readonly data: SecretData; readonly resourceVersion: string };
 
 export interface SecretApi {
@@ -15,8 +16,8 @@ export interface SecretApi {
   read(): Promise<Secret | undefined>;
   /** False where there is one by now. */
   create(data: SecretData): Promise<boolean>;
-  /** Sets these keys if the Secret is at this version; false where it is not, or is gone. */
-  patch(data: SecretData, resourceVersion: string): Promise<boolean>;
+  /** Sets these keys (undefined: removes) if the Secret is at this version; false where it is not, or is gone. */
+  patch(data: SecretChange, resourceVersion: string): Promise<boolean>;
   /** Tells of the Secret as it is and as it becomes (undefined: deleted) until the connection ends. */
   watch(onSecret: (secret: Secret | undefined) => void, signal: AbortSignal): Promise<void>;
   /** Ends every call. */
@@ -88,7 +89,7 @@ class SecretClient implements SecretApi {
     return true;
   }
 
-  async patch(data: SecretData, resourceVersion: string): Promise<boolean> {
+  async patch(data: SecretChange, resourceVersion: string): Promise<boolean> {
     const { status, text } = await this.#call('patch', `${this.#one}?fieldManager=mintmark`, {
       type: 'application/merge-patch+json',
       value: { metadata: { resourceVersion }, data: encode(data) },
@@ -208,8 +209,11 @@ function statusMessage(text: string): string {
   return 'without a reason';
 }
 
-function encode(data: SecretData): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(data).map(([key, bytes]) => [key, bytes.toString('base64')]));
+/** A merge patch removes what is null (RFC 7396). */
+function encode(data: SecretChange): Readonly<Record<string, string | null>> {
+  return Object.fromEntries(
+    Object.entries(data).map(([key, bytes]) => [key, bytes?.toString('base64') ?? null]),
+  );
 }
 
 /** Throws unless it is a Secret. */

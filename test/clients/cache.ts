@@ -36,11 +36,16 @@ export function pythonPrograms(file: string): string {
   return join(directory, 'bin');
 }
 
-/** The Go verifier, built; Go's own cache makes the second time quick. */
+/** The Go verifier, built. */
 export function goVerifier(): string {
-  const program = join(cacheDirectory(), 'go-verifier');
+  return goProgram('go', 'go-verifier');
+}
+
+/** A Go program of test/clients, built; Go's own cache makes the second time quick. */
+export function goProgram(directory: string, name: string): string {
+  const program = join(cacheDirectory(), name);
   const built = `${program}.${process.pid}`;
-  run('env', [...goCommand(), 'build', '-mod=readonly', '-o', built, '.'], join(HERE, 'go'));
+  run('env', [...goCommand(), 'build', '-mod=readonly', '-o', built, '.'], join(HERE, directory));
   renameSync(built, program);
   return program;
 }

@@ -97,10 +97,36 @@ export function keyStoreSuite(name: string, open: (t: TestContext) => Promise<Ke
       assert.deepEqual(Buffer.from((await store.read('bootstrap-ca'))!.bytes), bytesOf('ca'));
     });
 
+    storeTest('a document that was removed is absent, and no old version brings it back', async (store) => {
+      assert.equal(await store.remove('ring'), false);
+      const kept = await store.write('kept', bytesOf('kept'), undefined);
+      const first = await store.write('ring', bytesOf('one'), undefined);
+      const second = await store.write('ring', bytesOf('two'), first);
+      assert.equal(await store.remove('ring'), true);
+      assert.equal(await store.read('ring'), undefined);
+      await assert.rejects(store.write('ring', bytesOf('three'), second), refusal('conflict'));
+      assert.equal(await store.read('ring'), undefined);
+      assert.equal(await store.remove('ring'), false);
+      assert.equal((await store.read('kept'))?.version, kept);
+    });
+
+    storeTest('of 20 removers at once one removes, and a writer wins or loses', async (store) => {
+      const version = await store.write('ring', bytesOf('one'), undefined);
+      const writing = store.write('ring', bytesOf('two'), version).then(
+        () => true,
+        (error) => !refusal('conflict')(error),
+      );
+      const removed = await Promise.all(Array.from({ length: 20 }, () => store.remove('ring')));
+      await writing;
+      assert.equal(removed.filter(Boolean).length, 1);
+      assert.equal(await store.read('ring'), undefined);
+    });
+
     storeTest('only names of a-z0-9- up to 63 characters are taken', async (store) => {
       for (const name of ['', 'A', 'a.b', 'a/b', '..', 'a_b', 'ä', 'a\n', 'a\0', 'x'.repeat(64)]) {
         await assert.rejects(store.read(name), refusal('server_error', /name/), JSON.stringify(name));
         await assert.rejects(store.write(name, bytesOf('x'), undefined), refusal('server_error', /name/));
+        await assert.rejects(store.remove(name), refusal('server_error', /name/));
       }
       await store.write('x'.repeat(63), bytesOf('x'), undefined);
     });
@@ -146,6 +172,7 @@ export function keyStoreSuite(name: string, open: (t: TestContext) => Promise<Ke
         store.write('ring', bytesOf('two'), undefined),
         refusal('temporarily_unavailable'),
       );
+      await assert.rejects(store.remove('ring'), refusal('temporarily_unavailable'));
     });
   });
 }

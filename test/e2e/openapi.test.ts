@@ -9,7 +9,16 @@ import { configure, iamSettings } from '../aws-sso-oidc/server.ts';
 import { hasProgram, pythonPrograms } from '../clients/cache.ts';
 import { isMissing } from '../stores/requires.ts';
 import { ask } from '../system/ask.ts';
-import { createPlace, defer, ruleFor, type Scope, type Server, start, writeConfig } from '../system/start.ts';
+import {
+  createPlace,
+  defer,
+  mintmark,
+  ruleFor,
+  type Scope,
+  type Server,
+  start,
+  writeConfig,
+} from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
 
 const CONFIG = fileURLToPath(new URL('../clients/python/schemathesis.toml', import.meta.url));
@@ -53,12 +62,17 @@ describe('the OpenAPI document', () => {
   const scope = scopeOf();
   let server: Server;
   let origins: Readonly<Record<string, string>>;
+  let apiKey: string;
 
   before(async () => {
     const place = await createPlace(scope);
     const generous = { audiences: [], audiencePatterns: ['**'], maxTtl: '24h', multipleAudiences: true };
-    writeConfig(place, { rules: [ruleFor({ ...generous, principalTags: { team: 'payments' } })] });
+    const rules = [ruleFor({ ...generous, principalTags: { team: 'payments' } })];
+    const client = { id: 'shop', redirectUris: ['https://shop.example.com/'] };
+    const vultr = { clients: [client], wrongKeysPerMinute: 10_000 };
+    writeConfig(place, { rules, doors: { fly: {}, vultr } });
     server = await start(scope, place);
+    apiKey = (await mintmark(['api-keys', 'add', 'test', '--admin', place.admin])).stdout.trim();
     origins = {
       workload: await forward(scope, place.socket),
       admin: await forward(scope, place.admin),
@@ -72,7 +86,7 @@ describe('the OpenAPI document', () => {
       if (isMissing(t, hasProgram('python3'), 'there is no python3')) return;
       const origin = origins[surface] ?? '';
       const { paths } = (await ask(origin, '/openapi.json')).json<{ paths: Record<string, unknown> }>();
-      const { isClean, report } = await schemathesis(origin);
+      const { isClean, report } = await schemathesis(origin, ['--header', `Authorization: Bearer ${apiKey}`]);
       assert.ok(isClean, report);
       assert.match(report, new RegExp(`Tested: ${Object.keys(paths).length}\\b`));
       assert.doesNotMatch(report, /\b0 generated/);

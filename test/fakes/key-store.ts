@@ -84,6 +84,12 @@ export function fakeStore(view: StoreView): KeyStore {
         return version;
       });
     },
+    remove: () =>
+      perform(() => {
+        const isThere = backend.stored !== undefined;
+        backend.stored = undefined;
+        return isThere;
+      }),
     close: async () => undefined,
   };
 }

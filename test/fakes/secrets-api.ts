@@ -49,6 +49,12 @@ function answer(response: ServerResponse, code: number, body: unknown): void {
   response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
+/** RFC 7396 */
+function merged(data: SecretObject['data'], patch: Readonly<Record<string, string | null>>) {
+  const both = Object.entries({ ...data, ...patch });
+  return Object.fromEntries(both.filter((pair): pair is [string, string] => pair[1] !== null));
+}
+
 export async function startSecretsApi(): Promise<SecretsApi> {
   const secrets = new Map<string, SecretObject>();
   const watches = new Set<ServerResponse>();
@@ -87,7 +93,7 @@ export async function startSecretsApi(): Promise<SecretsApi> {
     } else if (metadata.resourceVersion !== found.metadata.resourceVersion) {
       answer(response, 409, { kind: 'Status', message: 'changed' });
     } else {
-      answer(response, 200, store(found.metadata.name, { ...found.data, ...data }));
+      answer(response, 200, store(found.metadata.name, merged(found.data, data)));
     }
   }
 

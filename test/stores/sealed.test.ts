@@ -16,6 +16,7 @@ function holding(bytes: Uint8Array): KeyStore {
     shared: true,
     read: async () => ({ bytes, version: '7' }),
     write: async () => '8',
+    remove: async () => true,
     close: async () => {},
   };
 }

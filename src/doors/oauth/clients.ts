@@ -15,6 +15,7 @@ const PROVEN = 'mintmark:client:';
 export const OWN_PROPERTIES = [
   ...CLIENT_PROPERTIES,
   'scope_as',
+  'require_pkce',
   'access_token_ttl',
   'refresh_token_ttl',
   'allowed_scopes',
@@ -39,6 +40,7 @@ export async function clientMetadata(client: ClientConfig): Promise<ClientMetada
     scope: client.scopes.join(' ') || undefined,
     dpop_bound_access_tokens: client.dpop,
     require_consent: client.consent,
+    require_pkce: client.pkce,
     scope_as: client.scopeAs,
     allowed_scopes: [...client.scopes],
     access_token_ttl: client.accessTokenTtl,
@@ -69,13 +71,15 @@ async function secretsOf({ secrets = [], secretFile }: ClientConfig): Promise<re
   return [hashSecret((await readFile(secretFile, 'utf8')).replace(/\r?\n$/, ''))];
 }
 
-/** Secrets are compared by their hashes. */
-export function compareHashes(provider: Provider): void {
+/** Secrets are compared by their hashes, but where a door has proven the client in a way of its own. */
+export function compareHashes(provider: Provider, isProven: (clientId: string) => boolean): void {
   const client = provider.Client.prototype as unknown as {
+    clientId: string;
     clientSecret?: string;
     compareClientSecret(given: string): boolean;
   };
   client.compareClientSecret = function compareClientSecret(given) {
+    if (isProven(this.clientId)) return true;
     return (this.clientSecret ?? '').split(' ').some((hash) => matchesHash(given, hash));
   };
 }

@@ -21,7 +21,6 @@ import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
 import { settleRedemptions } from './redemption.ts';
 import { assertRegistration } from './registration.ts';
 import { prepare } from './request.ts';
-import { sweepRecords } from './sweep.ts';
 
 export type OpenEngine = {
   readonly engine: Engine;
@@ -39,7 +38,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   let guests = gather([]);
   const realm = parts.issuer.identifier;
   const records = allFaultsNamed(parts.records);
-  const secret = createHmac('sha256', parts.secret).update(realm).digest();
+  const secretOf = (name: string) => createHmac('sha256', parts.secret).update(name).digest();
+  const secret = secretOf(realm);
   const engine: Engine = {
     ...parts,
     realm,
@@ -59,17 +59,17 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     people: openPeople({
       provider: () => current(engine).provider,
       records,
-      secret,
+      secret: secretOf(parts.usersOf ?? realm),
       realm,
       issuer: realm,
+      usersOf: parts.usersOf,
       config: parts.config.people,
       clock: parts.clock,
       onLogin: parts.audit.login,
     }),
   };
-  await assertClients(engine);
+  if (parts.isTrusted !== true) await assertClients(engine);
   void engine.provider().AccessToken.adapter; // a build that renames the models ends the start too
-  const stopSweeping = sweepRecords(parts);
   const handle: OpenEngine['handle'] = async (request, response, peer) => {
     const prepared = await prepare(request, engine, peer);
     if (peer !== undefined && asksForItself(prepared))
@@ -88,7 +88,6 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     handle,
     server: serverOf(engine, handle, admit),
     async close() {
-      await stopSweeping();
       await engine.people.close();
     },
   };

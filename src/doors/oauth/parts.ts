@@ -32,6 +32,10 @@ export type EngineParts = {
   readonly secret: Uint8Array;
   readonly warn: (message: string) => void;
   readonly audit: OAuthAudit;
+  /** The realm whose local users sign in here; its own where absent. */
+  readonly usersOf?: string | undefined;
+  /** Its clients were looked at before. */
+  readonly isTrusted?: boolean | undefined;
 };
 
 /** What the parts of one engine share. */

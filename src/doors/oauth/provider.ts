@@ -76,7 +76,7 @@ export function buildProvider(
       [...grant.parameters],
       [...(grant.repeatable ?? [])],
     );
-  compareHashes(provider);
+  compareHashes(provider, (id) => (Provider.ctx?.req as PreparedRequest | undefined)?.provenClient === id);
   useReplayDetection(provider);
   useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
@@ -114,7 +114,7 @@ function settings(engine: Engine): Configuration {
       dPoPSigningAlgValues: [...PROOF_ALGORITHMS],
     },
     responseTypes: ['code'],
-    pkce: { required: () => true },
+    pkce: { required: (_ctx, client) => client.require_pkce !== false },
     rotateRefreshToken: true,
     issueRefreshToken: (_ctx, client, source) =>
       client.grantTypeAllowed('refresh_token') && source.scopes.has('offline_access'),

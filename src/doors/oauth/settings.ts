@@ -99,6 +99,7 @@ const client = v.pipe(
       [],
     ),
     consent: flag('People are asked before it is given anything.', true),
+    pkce: flag('Its codes are bound to a verifier (RFC 7636), as RFC 9700 section 2.1.1 wants.', true),
     scopeAs: v.optional(
       v.pipe(v.picklist(['array', 'string']), v.description('How `scope` stands in its tokens.')),
       'array',
@@ -124,6 +125,7 @@ const client = v.pipe(
     ({ grants, redirectUris }) => !grants.includes('authorization_code') || redirectUris.length > 0,
     'needs redirectUris for authorization_code',
   ),
+  v.check(({ pkce, public: isPublic }) => pkce || !isPublic, 'is public: it needs pkce'),
   v.check(
     ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
     'has dpop, which password, token_exchange and jwt_bearer do not bind their tokens by',
@@ -229,5 +231,6 @@ export const config = v.strictObject({
   ),
 });
 
-export type OAuthConfig = v.InferOutput<typeof config>;
+/** Doors that are servers of their own have other paths than a configuration names. */
+export type OAuthConfig = Omit<v.InferOutput<typeof config>, 'path'> & { readonly path: string };
 export type ClientConfig = OAuthConfig['clients'][number];

@@ -108,7 +108,9 @@ export type PeopleParts = {
   readonly provider: () => Provider;
   readonly records: RecordStore;
   readonly realm: string;
-  /** The issuer's, of 32 bytes: the secrets of second factors are sealed by it. */
+  /** The realm that the local users, and what is counted of them, are in; `realm` where absent. */
+  readonly usersOf?: string | undefined;
+  /** That of the users' issuer, of 32 bytes: the secrets of second factors are sealed by it. */
   readonly secret: Uint8Array;
   /** Its path, if any, is before every path here. */
   readonly issuer: string;

@@ -14,14 +14,14 @@ import { createUsers } from './users.ts';
 import type { Rooms } from './visit.ts';
 
 export function openPeople(parts: PeopleParts): People {
-  const { records, realm, clock, config, issuer, secret } = parts;
+  const { records, realm, clock, config, issuer, secret, usersOf = realm } = parts;
   const url = new URL(issuer);
   const prefix = url.pathname.replace(/\/$/, '');
   const brand = config.title ?? url.host;
   const passwords = createPasswords(config.passwords ?? {});
-  const users = createUsers({ records, realm, clock, passwords, secret });
+  const users = createUsers({ records, realm: usersOf, clock, passwords, secret });
   const accounts = createAccounts({ records, realm, clock, users });
-  const attempts = createAttempts(records, realm, clock, config.logins);
+  const attempts = createAttempts(records, usersOf, clock, config.logins);
   const upstreams = createUpstreams(config.identityProviders ?? {}, clock);
   const rooms: Rooms = { ...parts, brand, prefix, users, accounts, attempts, upstreams };
   return {

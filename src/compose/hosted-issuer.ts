@@ -1,0 +1,143 @@
+/** One issuer that a door has made: its ring, and the OAuth server on it once somebody needs that. */
+import { randomUUID } from 'node:crypto';
+import type { AttestorContext } from '../attestors/index.ts';
+import type { Config } from '../config.ts';
+import { IssuerError } from '../core/errors.ts';
+import { createIssuer } from '../core/issuer.ts';
+import type { Clock, KeyMaterial, KeyStore, Peer, Recorder, RingKey, SelectorKind } from '../core/ports.ts';
+import type { RecordStore } from '../core/records.ts';
+import * as admin from '../doors/admin.ts';
+import type { Route } from '../doors/door.ts';
+import { type OpenEngine, openEngine } from '../doors/oauth/engine.ts';
+import { metadata } from '../doors/oauth/metadata.ts';
+import type { OAuthAudit } from '../doors/oauth/parts.ts';
+import type { HostedSpec } from '../doors/vultr/parts.ts';
+import type { VultrConfig } from '../doors/vultr/settings.ts';
+import { open as openSigner, signWith } from '../signers/local.ts';
+import { exchangePolicy, oauthSettings } from './hosted-settings.ts';
+import { cacheForSeconds, openUntended, type Ring } from './keys.ts';
+import { type FindTrusted, trustingAttestor } from './trust.ts';
+
+export type HostedParts = {
+  readonly config: Config;
+  readonly block: VultrConfig;
+  readonly store: KeyStore;
+  readonly records: RecordStore;
+  readonly clock: Clock;
+  readonly secret: Uint8Array;
+  readonly recorder: Recorder;
+  readonly audit: OAuthAudit;
+  readonly attestor: AttestorContext;
+  readonly findTrusted: (spec: HostedSpec) => FindTrusted;
+  readonly warn: (message: string) => void;
+  readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
+  readonly takeKey: (algorithm: KeyMaterial['algorithm']) => Promise<KeyMaterial>;
+};
+
+export type Hosted = {
+  readonly spec: HostedSpec;
+  readonly ring: Ring;
+  engine(): Promise<OpenEngine>;
+  adminRoutes(): Promise<readonly Route[]>;
+  /** From now on nothing is signed, also for calls in flight. */
+  end(): void;
+};
+
+/** Endpoints that are not among the API's. */
+const HIDDEN = ['device_authorization_endpoint', 'pushed_authorization_request_endpoint'];
+/** An ID token's life, which the OAuth server has fixed. */
+const ID_TOKEN_SECONDS = 600;
+
+export function documentOf({ ring }: HostedSpec): string {
+  return `issuer-${ring}`;
+}
+
+/** `first`: it is new, and this key is to be its first; undefined: it was made before. */
+export async function openHosted(
+  parts: HostedParts,
+  spec: HostedSpec,
+  takeKey?: HostedParts['takeKey'],
+): Promise<Hosted> {
+  const { config, block, store, clock, onFault } = parts;
+  const policy = exchangePolicy(block, spec);
+  const ring = await openUntended({
+    ...{ identifier: spec.identifier, document: documentOf(spec), store, config, clock, onFault },
+    policy: () => policy,
+    demands: {
+      metadata: spec.provider === undefined ? {} : shownMetadata(parts, spec),
+      longestTtlSeconds: Math.max(block.accessTokenTtl, ID_TOKEN_SECONDS),
+      algorithms: [],
+    },
+    onRing: () => undefined,
+    generateKey: takeKey ?? parts.takeKey,
+    mustExist: takeKey === undefined,
+  });
+  let isEnded = false;
+  let engine: Promise<OpenEngine> | undefined;
+  const assertFresh = () => {
+    if (isEnded) throw new IssuerError('not_found', 'the issuer was removed');
+    ring.live.assertFresh();
+  };
+  const hosted: Hosted = {
+    ...{ spec, ring },
+    engine() {
+      engine ??= openOAuth(parts, spec, ring, assertFresh);
+      return engine;
+    },
+    async adminRoutes() {
+      const { people } = (await hosted.engine()).engine;
+      return [...people.adminRoutes, ...keyRoutes(ring, config)];
+    },
+    end() {
+      isEnded = true;
+    },
+  };
+  return hosted;
+}
+
+function shownMetadata({ config, block }: HostedParts, spec: HostedSpec) {
+  const all = Object.entries(metadata(oauthSettings(config, block, spec), spec.identifier));
+  return Object.fromEntries(all.filter(([name]) => !HIDDEN.includes(name)));
+}
+
+async function openOAuth(
+  parts: HostedParts,
+  spec: HostedSpec,
+  { live }: Ring,
+  assertFresh: () => void,
+): Promise<OpenEngine> {
+  const { config, block, clock, records, secret, recorder, warn, audit } = parts;
+  const attestor = trustingAttestor(parts.findTrusted(spec), parts.attestor);
+  const policy = exchangePolicy(block, spec);
+  const issuer = createIssuer({
+    ...{ identifier: spec.identifier, attestor, recorder, clock, policy: () => policy },
+    signer: openSigner({ ring: () => live.current, assertFresh }),
+    createTokenId: randomUUID,
+  });
+  return openEngine({
+    ...{ config: oauthSettings(config, block, spec), issuer, records, clock, secret, warn, audit },
+    ring: () => live.current,
+    usersOf: block.users === 'shared' ? config.issuer : undefined,
+    isTrusted: true,
+    async sign(key: RingKey, bytes: Uint8Array) {
+      assertFresh();
+      return signWith(key, bytes);
+    },
+    async attest(peer: Peer, wanted: ReadonlySet<SelectorKind>) {
+      const workload = await attestor.attest(peer, wanted);
+      attestor.confirm(peer, workload);
+      return workload;
+    },
+  });
+}
+
+function keyRoutes(ring: Ring, config: Config): readonly Route[] {
+  const { routes } = admin.open({
+    ...ring,
+    keys: () => ring.live.current.keys,
+    now: () => ring.live.now(),
+    settings: () => ({ ...ring.settings(), cacheForSeconds: cacheForSeconds(config) }),
+    caCertificate: () => undefined,
+  });
+  return routes.filter(({ path }) => path !== '/v1/ca');
+}

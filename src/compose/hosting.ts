@@ -1,0 +1,56 @@
+/** What a door is handed that makes issuers while the server runs. */
+import type { Config } from '../config.ts';
+import type { OAuthConfig } from '../doors/oauth/settings.ts';
+import type { OAuthContext } from '../doors/oauth.ts';
+import type { HostHooks, IssuerHost, VultrContext } from '../doors/vultr/parts.ts';
+import type { VultrConfig } from '../doors/vultr/settings.ts';
+import type { DoorsParts } from './doors.ts';
+import { cacheForSeconds } from './keys.ts';
+
+type Given = Pick<DoorsParts, 'keys' | 'clock' | 'records' | 'observers' | 'kubernetes'> & {
+  readonly config: Config;
+  readonly oauth: Pick<OAuthContext, 'secret' | 'audit'>;
+};
+
+export async function hostingContext(
+  given: Given,
+): Promise<
+  Pick<
+    VultrContext,
+    'cacheForSeconds' | 'hostIssuers' | 'fetchPublishedKeys' | 'publicKeys' | 'networkOf' | 'tell'
+  >
+> {
+  const { config, observers } = given;
+  const [{ fetchPublishedKeys, publicKeys }, { networkOf }, { createAddressOf }] = await Promise.all([
+    import('../attestors/jwks-once.ts'),
+    import('../doors/oauth/people/attempts.ts'),
+    import('../doors/oauth/address.ts'),
+  ]);
+  const { trustedProxies = [] } = (config.doors.oauth ?? {}) as Partial<OAuthConfig>;
+  const addressOf = createAddressOf(trustedProxies);
+  return {
+    ...{ fetchPublishedKeys, publicKeys },
+    networkOf: (request) => networkOf(addressOf(request)),
+    cacheForSeconds: cacheForSeconds(config),
+    hostIssuers: (block, hooks) => host(given, block, hooks),
+    tell: (event, message) => observers.log.always({ door: 'vultr', ...event }, message),
+  };
+}
+
+async function host(
+  { config, keys, clock, records, observers, kubernetes, oauth }: Given,
+  block: VultrConfig,
+  hooks: HostHooks,
+): Promise<IssuerHost> {
+  const { openHostedIssuers } = await import('./hosted-issuers.ts');
+  const { warn, recorder, storeFault, onKeysFetched } = observers;
+  const own = { identifier: config.issuer, keys: () => keys.live.current.keys };
+  return openHostedIssuers(
+    {
+      ...{ config, block, clock, recorder, warn, store: keys.store, onFault: storeFault },
+      ...{ records: await records(), secret: await oauth.secret('oauth-secret'), audit: oauth.audit },
+      attestor: { clock, kubernetes, warn, own, onKeysFetched },
+    },
+    hooks,
+  );
+}

@@ -1,0 +1,199 @@
+/** The API in OpenAPI 3.1's words. */
+import { jsonBody } from '../openapi.ts';
+
+type Part = Readonly<Record<string, unknown>>;
+
+export const SECURITY_SCHEMES: Part = {
+  apiKey: { type: 'http', scheme: 'bearer', description: 'An API key, from `mintmark api-keys add`' },
+};
+
+const text = { type: 'string' };
+const bounded = (maxLength: number) => ({ type: 'string', maxLength, pattern: '^[\\u0020-\\u007e]*$' });
+const SECURITY = [{ apiKey: [] }];
+const ID = { name: 'id', in: 'path', required: true, schema: { type: 'string', format: 'uuid' } };
+const PAGING = [
+  { name: 'per_page', in: 'query', schema: { type: 'integer', minimum: 1, maximum: 500 } },
+  { name: 'cursor', in: 'query', schema: { type: 'string', maxLength: 0 } },
+];
+
+function answer(description: string, properties: Part): Part {
+  const schema = { type: 'object', required: Object.keys(properties), properties };
+  return { description, content: { 'application/json': { schema } } };
+}
+
+const refused = (description: string): Part =>
+  answer(description, { error: text, status: { type: 'integer' } });
+
+const MANAGED = {
+  401: refused('No API key of ours is shown'),
+  403: refused('The API key has not the scope'),
+  429: refused('Too many wrong API keys'),
+};
+const FOUND = { 404: refused('There is no such thing') };
+const BODY = { 400: refused('The request is malformed'), 413: refused('The body is over 64 KiB') };
+
+const PROVIDER = {
+  type: 'object',
+  required: ['id', 'issuer_id', 'name'],
+  properties: { id: text, issuer_id: text, name: text },
+};
+const ISSUER_FIELDS = ['id', 'source', 'uri', 'kid', 'kty', 'n', 'e', 'alg', 'use', 'jwks_fetched_at'];
+const ISSUER = {
+  type: 'object',
+  required: [...ISSUER_FIELDS, 'jwks_expires_at'],
+  properties: Object.fromEntries([...ISSUER_FIELDS, 'jwks_expires_at'].map((name) => [name, text])),
+};
+const META = {
+  type: 'object',
+  required: ['total', 'links'],
+  properties: {
+    total: { type: 'integer' },
+    links: { type: 'object', properties: { next: text, prev: text } },
+  },
+};
+
+/** The fields bare, or within an object of this name. */
+function eitherWay(name: string, fields: Part, required: readonly string[]): Part {
+  const bare = jsonBody(fields, required).content['application/json'].schema;
+  const within = jsonBody({ [name]: bare }, [name]).content['application/json'].schema;
+  return { required: true, content: { 'application/json': { schema: { anyOf: [bare, within] } } } };
+}
+
+const managed = (summary: string, responses: Part, more: Part = {}): Part => ({
+  ...{ summary, security: SECURITY, ...more },
+  responses: { ...MANAGED, ...responses },
+});
+
+const NEW_PROVIDER = {
+  name: { ...bounded(255), minLength: 1, pattern: '^[\\u0021-\\u007e]+$' },
+  issuer_id: { type: 'string', format: 'uuid' },
+  private_key_b64: { type: 'string', maxLength: 16384, description: 'RSA, as PEM or DER in base64' },
+};
+const NEW_ISSUER = {
+  source: { type: 'string', enum: ['external', 'managed'] },
+  source_id: { type: 'string', format: 'uuid', description: 'The one provider that takes its tokens' },
+  uri: { type: 'string', format: 'uri', maxLength: 2048 },
+  ...{ kid: bounded(512), kty: bounded(16), alg: bounded(16), use: bounded(16) },
+  ...{ n: bounded(2048), e: bounded(2048) },
+};
+
+export const LIST_PROVIDERS = managed(
+  'The providers',
+  {
+    200: answer('A page of them', { providers: { type: 'array', items: PROVIDER }, meta: META }),
+    400: BODY[400],
+  },
+  { parameters: PAGING },
+);
+export const CREATE_PROVIDER = managed(
+  'Make a provider, and an issuer with a key of its own',
+  {
+    201: answer('The provider', { provider: PROVIDER }),
+    ...BODY,
+    404: refused('There is no such issuer'),
+    409: refused('The issuer is that of another provider'),
+  },
+  { requestBody: eitherWay('provider', NEW_PROVIDER, ['name']) },
+);
+export const GET_PROVIDER = managed(
+  'A provider',
+  { 200: answer('The provider', { provider: PROVIDER }), ...FOUND },
+  { parameters: [ID] },
+);
+export const DELETE_PROVIDER = managed(
+  'Remove a provider with its keys, people and tokens',
+  { 204: { description: 'It is gone' }, ...FOUND },
+  { parameters: [ID] },
+);
+export const LIST_ISSUERS = managed(
+  'The issuers',
+  {
+    200: answer('A page of them', { issuers: { type: 'array', items: ISSUER }, meta: META }),
+    400: BODY[400],
+  },
+  { parameters: PAGING },
+);
+export const CREATE_ISSUER = managed(
+  'Trust the tokens of another issuer, or make one',
+  {
+    201: answer('The issuer', { issuer: ISSUER }),
+    ...BODY,
+    404: refused('There is no such provider'),
+    409: refused('There is one of this uri'),
+  },
+  { requestBody: eitherWay('issuer', NEW_ISSUER, []) },
+);
+export const GET_ISSUER = managed(
+  'An issuer',
+  { 200: answer('The issuer', { issuer: ISSUER }), ...FOUND },
+  { parameters: [ID] },
+);
+export const PATCH_ISSUER = managed(
+  'Change an external issuer',
+  { 204: { description: 'It is changed' }, ...BODY, ...FOUND, 409: refused('It is managed') },
+  { parameters: [ID], requestBody: eitherWay('issuer', NEW_ISSUER, []) },
+);
+export const DELETE_ISSUER = managed(
+  'Remove an issuer',
+  { 204: { description: 'It is gone' }, ...FOUND, 409: refused('It is that of a provider') },
+  { parameters: [ID] },
+);
+
+const open = (summary: string, properties: Part): Part => ({
+  summary,
+  parameters: [ID],
+  responses: { 200: answer(summary, properties), ...FOUND },
+});
+
+export const ISSUER_JWKS = open('The public keys of an issuer', { keys: { type: 'array' } });
+export const JWKS = open('The public keys of a provider', { keys: { type: 'array' } });
+export const DISCOVERY = open('The discovery document of a provider (OpenID Connect Discovery 1.0)', {
+  ...{ issuer: text, authorization_endpoint: text, token_endpoint: text, jwks_uri: text },
+});
+
+const TOKEN_FIELDS = {
+  grant_type: {
+    type: 'string',
+    enum: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:token-exchange'],
+  },
+  ...Object.fromEntries(
+    ['code', 'redirect_url', 'redirect_uri', 'code_verifier', 'refresh_token', 'scope', 'subject_token']
+      .concat(['subject_token_type', 'audience', 'client_id', 'client_secret'])
+      .map((name) => [name, bounded(16384)]),
+  ),
+};
+const TOKEN_SCHEMA = { type: 'object', required: ['grant_type'], properties: TOKEN_FIELDS };
+
+export const TOKEN: Part = {
+  summary: 'Redeem a code or a refresh token, or exchange the token of a trusted issuer',
+  parameters: [ID],
+  requestBody: {
+    required: true,
+    content: {
+      'application/json': { schema: TOKEN_SCHEMA },
+      'application/x-www-form-urlencoded': { schema: TOKEN_SCHEMA },
+    },
+  },
+  responses: {
+    201: answer('The tokens', { access_token: text, token_type: text, expires_in: { type: 'integer' } }),
+    ...BODY,
+    401: refused('The client has not proven itself'),
+    403: refused('The API key has not the scope tokens'),
+    ...FOUND,
+    429: MANAGED[429],
+    503: refused('No key signs, or the keys of an issuer are not known, at the moment'),
+  },
+};
+
+/** What OAuth and OpenID Connect describe. */
+export function page(name: string): Part {
+  return {
+    summary: `OAuth 2.0: ${name}`,
+    parameters: [ID],
+    responses: {
+      default: { description: 'As RFC 6749, RFC 7009, RFC 7662 and OpenID Connect Core 1.0 say' },
+      200: { description: 'A page, or claims' },
+      303: { description: 'To the next page, or back to the client' },
+    },
+  };
+}

@@ -1,0 +1,155 @@
+/** The settings of `doors.vultr`. */
+import * as v from 'valibot';
+
+const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+const DURATION = /^([1-9]\d{0,6})([smhd])$/;
+const DAY = 86_400;
+const SCOPE = /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/;
+const VISIBLE = /^[\x21-\x7E]{1,255}$/;
+const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
+
+function text(form: RegExp, problem: string, description: string, example: string) {
+  return v.pipe(v.string(), v.regex(form, problem), v.description(description), v.examples([example]));
+}
+
+function life(description: string, example: string, maxSeconds: number) {
+  return v.pipe(
+    v.union([
+      v.pipe(v.number(), v.integer(), v.minValue(1)),
+      text(DURATION, `must be a time such as ${example}`, description, example),
+    ]),
+    v.transform((given) => {
+      if (typeof given === 'number') return given;
+      const [, count, unit] = DURATION.exec(given) ?? [];
+      return Number(count) * UNITS[unit as keyof typeof UNITS];
+    }),
+    v.check((seconds) => seconds <= maxSeconds, `must be at most ${maxSeconds} seconds`),
+    v.description(description),
+  );
+}
+
+function flag(description: string, fallback: boolean) {
+  return v.optional(v.pipe(v.boolean(), v.description(description)), fallback);
+}
+
+const scopes = (description: string) =>
+  v.pipe(
+    v.array(text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'orders.read')),
+    v.description(description),
+  );
+
+const client = v.pipe(
+  v.strictObject({
+    id: text(VISIBLE, 'must be 1 to 255 visible ASCII characters', 'Its client_id.', 'shop'),
+    name: v.optional(
+      v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('Its name, for people.')),
+    ),
+    secrets: v.optional(
+      v.pipe(
+        v.array(
+          text(
+            SECRET_HASH,
+            'must be sha256: and the hash of a secret',
+            'The SHA-256 of a secret, in base64url.',
+            'sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU',
+          ),
+        ),
+        v.minLength(1),
+        v.maxLength(5),
+        v.description('Hashes of its secrets, any of which counts. Without one: by an API key, or public.'),
+      ),
+    ),
+    public: flag('It has no way to keep a secret: PKCE is asked of it, and it exchanges no tokens.', false),
+    redirectUris: v.pipe(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.check((given) => URL.canParse(given), 'is no URL'),
+          v.description('Where people are sent back to.'),
+          v.examples(['https://shop.example.com/callback']),
+        ),
+      ),
+      v.minLength(1),
+      v.description('Where people may be sent back to.'),
+    ),
+    scopes: v.optional(scopes('Every scope that it may have; one that asks for none gets these.'), [
+      'openid',
+      'profile',
+      'email',
+      'offline_access',
+    ]),
+    consent: flag('People are asked before it is given anything.', true),
+    providers: v.optional(
+      v.pipe(
+        v.array(v.pipe(v.string(), v.nonEmpty(), v.description('The name or id of a provider.'))),
+        v.minLength(1),
+        v.description('The providers whose client it is, by name or id; all where absent.'),
+      ),
+    ),
+  }),
+  v.check(
+    ({ secrets, public: isPublic }) => !(isPublic && secrets !== undefined),
+    'is public, with a secret',
+  ),
+);
+
+const resource = v.strictObject({
+  audience: text(
+    VISIBLE,
+    'must be 1 to 255 visible ASCII characters',
+    'Its `aud`.',
+    'https://orders.example.com',
+  ),
+  scopes: v.optional(scopes('The scopes that it knows.'), []),
+});
+
+export const config = v.strictObject({
+  clients: v.optional(
+    v.pipe(
+      v.array(client),
+      v.check((all) => new Set(all.map(({ id }) => id)).size === all.length, 'two have the same id'),
+      v.description('Who may send people to a provider and redeem what comes back.'),
+    ),
+    [],
+  ),
+  resources: v.optional(v.pipe(v.array(resource), v.description('What access tokens are for.')), []),
+  users: v.optional(
+    v.pipe(
+      v.picklist(['own', 'shared']),
+      v.description(
+        'own: each provider has local users of its own (`mintmark users --issuer ID`). shared: those of the main issuer sign in everywhere.',
+      ),
+    ),
+    'own',
+  ),
+  accessTokenTtl: v.optional(life('Life of access tokens.', '1h', DAY), '1h'),
+  refreshTokenTtl: v.optional(life('Life of refresh tokens.', '30d', 365 * DAY), '30d'),
+  sessionTtl: v.optional(life('How long people stay signed in.', '14d', 365 * DAY), '14d'),
+  allowPrivateIssuers: flag(
+    'The keys of external issuers may be fetched from loopback and private networks.',
+    false,
+  ),
+  wrongKeysPerMinute: v.optional(
+    v.pipe(
+      v.number(),
+      v.integer(),
+      v.minValue(1),
+      v.maxValue(10_000),
+      v.description('Wrong API keys that one network may show in a minute.'),
+    ),
+    20,
+  ),
+  spareKeys: v.optional(
+    v.pipe(
+      v.number(),
+      v.integer(),
+      v.minValue(0),
+      v.maxValue(100),
+      v.description('RSA keys made beforehand; a new provider takes two.'),
+    ),
+    8,
+  ),
+});
+
+export type VultrConfig = v.InferOutput<typeof config>;
+export type ClientSettings = VultrConfig['clients'][number];

@@ -1,0 +1,296 @@
+/** Providers, issuers and API keys as they are managed, and every error of theirs. */
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { before, suite, test } from 'node:test';
+import fc from 'fast-check';
+import { scopeOf } from '../system/suite.ts';
+import { type Api, adminCall, answerOf, keyIds, startVultr } from './api.ts';
+
+const UNKNOWN = '00000000-0000-4000-8000-000000000000';
+
+suite('vultr: management', { concurrency: 1 }, () => {
+  const scope = scopeOf();
+  let api: Api;
+  before(async () => {
+    api = await startVultr(scope, { wrongKeysPerMinute: 500 });
+  });
+
+  const keyWith = async (fields: object) =>
+    (await adminCall(api.admin, '/v1/api-keys/add', { name: `k${Math.random()}`, ...fields })).body.key;
+
+  test('a provider is made in both forms, shown, listed in pages, and removed', async () => {
+    const bare = await api.call('POST', '/provider', { name: 'bare' });
+    const within = await api.call('POST', '/provider', { provider: { name: 'within' } });
+    assert.deepEqual([bare.status, within.status], [201, 201]);
+    const { id, issuer_id: issuer, name } = within.body.provider;
+    assert.equal(name, 'within');
+    assert.deepEqual(Object.keys(bare.body.provider), ['id', 'issuer_id', 'name']);
+    assert.deepEqual((await api.call('GET', `/provider/${id}`)).body, within.body);
+    for (let made = 0; made < 3; made++) await api.create(`more ${made}`);
+    const all = await api.call('GET', '/provider');
+    assert.equal(all.body.meta.total, 5);
+    assert.deepEqual(all.body.meta.links, { next: '', prev: '' });
+    const seen: string[] = [];
+    let cursor = '';
+    let prev = '';
+    do {
+      const { body } = await api.call('GET', `/provider?per_page=2&cursor=${encodeURIComponent(cursor)}`);
+      seen.push(...body.providers.map((each: { id: string }) => each.id));
+      cursor = body.meta.links.next;
+      prev = body.meta.links.prev;
+      assert.equal(body.meta.total, 5);
+    } while (cursor !== '');
+    assert.deepEqual(
+      seen,
+      all.body.providers.map((each: { id: string }) => each.id),
+    );
+    const back = await api.call('GET', `/provider?per_page=2&cursor=${encodeURIComponent(prev)}`);
+    assert.deepEqual(back.body.providers, all.body.providers.slice(2, 4));
+    const own = await api.call('GET', `/issuer/${issuer}`);
+    assert.equal(own.body.issuer.source, 'managed');
+    assert.equal(own.body.issuer.uri, `${api.base}/provider/${id}`);
+    assert.equal((await api.call('DELETE', `/issuer/${issuer}`)).status, 409);
+    const gone = await api.call('DELETE', `/provider/${id}`);
+    assert.deepEqual([gone.status, gone.body], [204, '']);
+    for (const path of [`/provider/${id}`, `/issuer/${issuer}`, `/issuer/${issuer}/jwks`]) {
+      const { status, body } = await api.call('GET', path);
+      assert.equal(status, 404, path);
+      assert.deepEqual(Object.keys(body), ['error', 'status']);
+    }
+    assert.equal((await api.call('DELETE', `/provider/${id}`)).status, 404);
+  });
+
+  test('discovery is open, and on both paths', async () => {
+    const id = await api.create('found');
+    const paths = [`/provider/${id}`, `/${id}`].map((path) => `${path}/.well-known/openid-configuration`);
+    const [first, second] = await Promise.all(
+      paths.map(async (path) => answerOf(await fetch(`${api.base}${path}`))),
+    );
+    assert.deepEqual(first?.body, second?.body);
+    const { body } = first ?? assert.fail();
+    assert.equal(body.issuer, `${api.base}/provider/${id}`);
+    assert.equal(body.authorization_endpoint, `${api.base}/provider/${id}/authorize`);
+    assert.equal(body.token_endpoint, `${api.base}/provider/${id}/token`);
+    assert.equal(body.device_authorization_endpoint, undefined);
+    const jwks = await answerOf(await fetch(body.jwks_uri));
+    assert.equal(jwks.body.keys.length, 2, 'the next key from the start');
+    const { issuer_id: issuer } = (await api.call('GET', `/provider/${id}`)).body.provider;
+    assert.deepEqual((await answerOf(await fetch(`${api.base}/issuer/${issuer}/jwks`))).body, jwks.body);
+  });
+
+  test('a key that is brought along signs first', async () => {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const kid = generateKeyPairSync('ed25519').privateKey;
+    const forms = [
+      privateKey.export({ format: 'pem', type: 'pkcs8' }),
+      privateKey.export({ format: 'der', type: 'pkcs8' }),
+      privateKey.export({ format: 'der', type: 'pkcs1' }),
+    ].map((form) => Buffer.from(form).toString('base64'));
+    const seen = new Set<string>();
+    for (const form of forms) {
+      const id = await api.create('brought', { private_key_b64: form });
+      const { issuer_id: issuer } = (await api.call('GET', `/provider/${id}`)).body.provider;
+      const { n, kid: shown } = (await api.call('GET', `/issuer/${issuer}`)).body.issuer;
+      assert.equal(n, privateKey.export({ format: 'jwk' }).n);
+      seen.add(shown);
+    }
+    assert.equal(seen.size, 1);
+    const wrong = [
+      'nonsense!',
+      'AAAA',
+      Buffer.from(kid.export({ format: 'pem', type: 'pkcs8' })).toString('base64'),
+      Buffer.from(
+        generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey.export({
+          format: 'pem',
+          type: 'pkcs8',
+        }),
+      ).toString('base64'),
+    ];
+    for (const form of wrong) {
+      const { status, body } = await api.call('POST', '/provider', { name: 'x', private_key_b64: form });
+      assert.deepEqual([status, body.status], [400, 400]);
+      assert.match(body.error, /private_key_b64/);
+      assert.doesNotMatch(body.error, new RegExp(form.slice(0, 8)));
+    }
+  });
+
+  test('a managed issuer is made by itself and becomes that of one provider', async () => {
+    const made = await api.call('POST', '/issuer', { source: 'managed' });
+    assert.equal(made.status, 201, JSON.stringify(made.body));
+    const { id, kid } = made.body.issuer;
+    const provider = await api.create('with issuer', { issuer_id: id });
+    assert.ok((await keyIds(api, provider)).includes(kid));
+    assert.equal(
+      (await api.call('GET', `/issuer/${id}`)).body.issuer.uri,
+      `${api.base}/provider/${provider}`,
+    );
+    assert.equal((await api.call('POST', '/provider', { name: 'second', issuer_id: id })).status, 409);
+    assert.equal((await api.call('PATCH', `/issuer/${id}`, { uri: 'https://x.example.com' })).status, 409);
+    const total = (await api.call('GET', '/provider')).body.meta.total;
+    assert.equal((await api.call('POST', '/provider', { name: 'third', issuer_id: UNKNOWN })).status, 404);
+    assert.equal((await api.call('GET', '/provider')).body.meta.total, total);
+    const alone = (await api.call('POST', '/issuer', { issuer: { source: 'managed' } })).body.issuer.id;
+    assert.equal((await api.call('DELETE', `/issuer/${alone}`)).status, 204);
+    assert.equal((await api.call('GET', `/issuer/${alone}/jwks`)).status, 404);
+  });
+
+  test('an external issuer is made bare or within, changed and removed', async () => {
+    const jwk = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
+    const fields = {
+      source: 'external',
+      uri: 'https://idp.example.com',
+      kid: 'k1',
+      ...jwk,
+      alg: 'RS256',
+      use: 'sig',
+    };
+    const made = await api.call('POST', '/issuer', { issuer: fields });
+    assert.equal(made.status, 201, JSON.stringify(made.body));
+    const { id, jwks_fetched_at: fetched, jwks_expires_at: expires, ...shown } = made.body.issuer;
+    assert.deepEqual(shown, fields);
+    assert.ok(Date.parse(fetched) < Date.parse(expires));
+    assert.deepEqual((await api.call('GET', `/issuer/${id}/jwks`, undefined, 'no key')).body.keys.length, 1);
+    assert.equal((await api.call('POST', '/issuer', fields)).status, 409, 'the same uri');
+    assert.equal((await api.call('PATCH', `/issuer/${id}`, { kid: 'k2' })).status, 204);
+    assert.equal((await api.call('GET', `/issuer/${id}`)).body.issuer.kid, 'k2');
+    assert.equal((await api.call('PATCH', `/issuer/${id}`, { issuer: { n: 'AAAA' } })).status, 400);
+    const { issuers, meta } = (await api.call('GET', '/issuer')).body;
+    assert.equal(issuers.length, meta.total);
+    assert.ok(issuers.some((each: { id: string }) => each.id === id));
+    assert.equal((await api.call('DELETE', `/issuer/${id}`)).status, 204);
+    assert.equal((await api.call('GET', `/issuer/${id}`)).status, 404);
+  });
+
+  test('every error of the management calls, as {"error", "status"}', async () => {
+    const wrong = 'mmk_000000000000000000000000_0000000000000000000000000000000000000000000';
+    const reading = await keyWith({ scopes: ['providers:read'] });
+    const cases: readonly (readonly [number, string, string, unknown?, string?])[] = [
+      [400, 'POST', '/provider', {}],
+      [400, 'POST', '/provider', { name: 7 }],
+      [400, 'POST', '/provider', { name: 'x'.repeat(256) }],
+      [400, 'POST', '/provider', { name: 'x', other: 1 }],
+      [400, 'POST', '/provider', { provider: { name: 'x' }, name: 'x' }],
+      [400, 'POST', '/provider', { provider: [] }],
+      [400, 'POST', '/provider', '{"name":"a","name":"b"}'],
+      [400, 'POST', '/provider', 'no JSON'],
+      [400, 'GET', '/provider?per_page=0'],
+      [400, 'GET', '/provider?per_page=501'],
+      [400, 'GET', '/provider?cursor=nonsense'],
+      [400, 'POST', '/issuer', { source: 'other' }],
+      [400, 'POST', '/issuer', { source: 'external' }],
+      [400, 'POST', '/issuer', { uri: 'ftp://x', n: 'AQAB', e: 'AQAB' }],
+      [400, 'POST', '/issuer', { uri: 'https://10.0.0.1' }],
+      [401, 'GET', '/provider', undefined, wrong],
+      [401, 'GET', '/provider', undefined, 'nonsense'],
+      [401, 'POST', '/issuer', {}, wrong],
+      [403, 'POST', '/provider', { name: 'x' }, reading],
+      [403, 'GET', '/issuer', undefined, reading],
+      [404, 'GET', `/provider/${UNKNOWN}`],
+      [404, 'GET', '/provider/nothing'],
+      [404, 'GET', `/provider/${UNKNOWN}/.well-known/openid-configuration`],
+      [404, 'GET', `/${UNKNOWN}/.well-known/openid-configuration`],
+      [404, 'GET', `/provider/${UNKNOWN}/authorize`],
+      [404, 'POST', `/provider/${UNKNOWN}/token`, {}],
+      [404, 'DELETE', `/provider/${UNKNOWN}`],
+      [404, 'PATCH', `/issuer/${UNKNOWN}`, {}],
+      [404, 'DELETE', `/issuer/${UNKNOWN}`],
+      [404, 'GET', `/issuer/${UNKNOWN}/jwks`],
+      [404, 'POST', '/issuer', { source: 'external', uri: 'https://x.example.com', source_id: UNKNOWN }],
+      [405, 'PUT', '/provider', {}],
+      [405, 'PATCH', `/provider/${UNKNOWN}`, {}],
+      [413, 'POST', '/provider', { name: 'x'.repeat(70_000) }],
+    ];
+    for (const [status, method, path, body, key] of cases) {
+      const found = await api.call(method, path, body, key);
+      assert.equal(found.status, status, `${method} ${path} ${JSON.stringify(found.body)}`);
+      assert.deepEqual(Object.keys(found.body), ['error', 'status'], path);
+      assert.equal(found.body.status, status);
+      if (status === 401) assert.equal(found.headers.get('www-authenticate'), 'Bearer');
+    }
+    const none = await answerOf(await fetch(`${api.base}/provider`));
+    assert.deepEqual([none.status, none.body], [401, { error: 'Invalid API token.', status: 401 }]);
+  });
+
+  test('an API key for some providers sees no others', async () => {
+    const [own, other] = [await api.create('own'), await api.create('not own')];
+    const key = await keyWith({ providers: [own] });
+    const list = await api.call('GET', '/provider', undefined, key);
+    assert.deepEqual(
+      list.body.providers.map((each: { id: string }) => each.id),
+      [own],
+    );
+    const issuers = await api.call('GET', '/issuer', undefined, key);
+    assert.equal(issuers.body.meta.total, 1);
+    for (const [method, path] of [
+      ['GET', `/provider/${other}`],
+      ['DELETE', `/provider/${other}`],
+    ] as const)
+      assert.equal((await api.call(method, path, undefined, key)).status, 404);
+    const exchange = { grant_type: 'refresh_token', refresh_token: 'x' };
+    assert.equal((await api.call('POST', `/provider/${other}/token`, exchange, key)).status, 404);
+    assert.equal((await api.call('POST', '/provider', { name: 'new' }, key)).status, 409);
+  });
+
+  test('API keys: a rotated one ends when it was told to, a removed one at once', async () => {
+    const add = await adminCall(api.admin, '/v1/api-keys/add', { name: 'ci', scopes: ['providers:read'] });
+    const first = add.body.key;
+    const works = async (key: string) => (await api.call('GET', '/provider', undefined, key)).status === 200;
+    assert.equal((await adminCall(api.admin, '/v1/api-keys/add', { name: 'ci' })).status, 409);
+    const second = (await adminCall(api.admin, '/v1/api-keys/rotate', { name: 'ci' })).body.key;
+    assert.deepEqual([await works(first), await works(second)], [true, true]);
+    const third = (await adminCall(api.admin, '/v1/api-keys/rotate', { name: 'ci', overlapSeconds: 0 })).body
+      .key;
+    assert.deepEqual([await works(first), await works(second), await works(third)], [false, false, true]);
+    const { apiKeys } = (await adminCall(api.admin, '/v1/api-keys')).body;
+    assert.ok(apiKeys.some(({ name }: { name: string }) => name === 'ci'));
+    assert.doesNotMatch(JSON.stringify(apiKeys), /hash|secret|mmk_/);
+    assert.equal((await adminCall(api.admin, '/v1/api-keys/remove', { name: 'ci' })).status, 200);
+    assert.equal(await works(third), false);
+    assert.equal((await adminCall(api.admin, '/v1/api-keys/rotate', { name: 'ci' })).status, 404);
+    assert.equal(
+      (await adminCall(api.admin, '/v1/api-keys/add', { name: 'x', scopes: ['all'] })).status,
+      400,
+    );
+  });
+
+  test('whatever a body is, the answer is one of the API', async () => {
+    const id = await api.create('fuzzed');
+    const paths = ['/provider', '/issuer', `/provider/${id}/token`];
+    const names = ['name', 'provider', 'issuer_id', 'issuer', 'uri', 'n', 'e', 'grant_type', 'code', 'scope'];
+    const grants = ['authorization_code', 'refresh_token', 'x'];
+    const value = fc.oneof(fc.json(), fc.constantFrom(...grants.map((each) => JSON.stringify(each))));
+    const object = fc
+      .dictionary(fc.oneof(fc.constantFrom(...names), fc.string()), value, { maxKeys: 5 })
+      .map((fields) => `{${Object.entries(fields).map(([key, json]) => `${JSON.stringify(key)}:${json}`)}}`);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...paths),
+        fc.oneof(object, fc.string(), fc.json()),
+        fc.constantFrom('application/json', 'application/x-www-form-urlencoded', 'text/plain'),
+        async (path, body, type) => {
+          const headers = { Authorization: `Bearer ${api.key}`, 'Content-Type': type };
+          const answer = await answerOf(await fetch(`${api.base}${path}`, { method: 'POST', headers, body }));
+          assert.ok([201, 400, 401, 404, 409].includes(answer.status), `${answer.status} ${body}`);
+          if (answer.status !== 201) assert.equal(answer.body.status, answer.status);
+        },
+      ),
+      { numRuns: 300 },
+    );
+    assert.deepEqual(
+      api.lines().filter(({ level }) => level === 'error'),
+      [],
+    );
+  });
+});
+
+test('vultr: wrong API keys are counted, and the right ones still work', async (t) => {
+  const api = await startVultr({ after: (clean) => t.after(clean) }, { wrongKeysPerMinute: 3 });
+  const statuses: number[] = [];
+  for (let tried = 0; tried < 5; tried++)
+    statuses.push((await api.call('GET', '/provider', undefined, 'wrong')).status);
+  const wrong = `mmk_${'0'.repeat(24)}_${'0'.repeat(43)}`;
+  for (let tried = 0; tried < 5; tried++)
+    statuses.push((await api.call('GET', '/provider', undefined, wrong)).status);
+  assert.deepEqual(statuses.slice(5), [401, 401, 401, 429, 429]);
+  assert.equal((await api.call('GET', '/provider')).status, 200);
+});
