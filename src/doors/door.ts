@@ -19,6 +19,8 @@ export type Route = {
   readonly path: string;
   /** It takes the paths one segment below its own too. */
   readonly isPrefix?: boolean | undefined;
+  /** A page on the way of a browser, which no client asks for by itself: it is not described. */
+  readonly isPage?: boolean | undefined;
   /** The operation in OpenAPI 3.1's words, served at /openapi.json. */
   readonly operation: Readonly<Record<string, unknown>>;
   handle(context: Context): void | Promise<void>;
@@ -115,7 +117,9 @@ function pathOf(context: Context): string {
 /** Serves the OpenAPI document of the doors beside it. */
 function describingDoor(doors: readonly Door[], { surface, version }: FrameParts): Door {
   const paths: Record<string, Record<string, unknown>> = {};
-  for (const { path, method, operation } of doors.flatMap((door) => door.routes)) {
+  for (const { path, method, operation } of doors
+    .flatMap((door) => door.routes)
+    .filter(({ isPage }) => isPage !== true)) {
     paths[path] = { ...paths[path], [method.toLowerCase()]: operation };
   }
   const securitySchemes = Object.assign({}, ...doors.map((door) => door.securitySchemes));
@@ -207,7 +211,11 @@ function answerError(
     });
   context.status = (door?.errorStatus ?? ERROR_STATUS)[error.code];
   if (error.retryAfterSeconds !== undefined) context.set('Retry-After', String(error.retryAfterSeconds));
-  if (!context.req.complete) context.set('Connection', 'close');
+  if (!context.req.complete) {
+    context.set('Connection', 'close');
+    // What is left of a small body would reset the connection before the answer is read.
+    if (error.code !== 'request_too_large') context.req.resume();
+  }
   context.set('Cache-Control', 'no-store');
   context.body = {
     error: ERROR_WORD[error.code] ?? error.code,

@@ -85,10 +85,11 @@ describe('the OpenAPI document', () => {
     it(`of the ${surface} listener is true`, async (t) => {
       if (isMissing(t, hasProgram('python3'), 'there is no python3')) return;
       const origin = origins[surface] ?? '';
-      const { paths } = (await ask(origin, '/openapi.json')).json<{ paths: Record<string, unknown> }>();
+      const { paths } = (await ask(origin, '/openapi.json')).json<{ paths: Record<string, object> }>();
+      const operations = Object.values(paths).flatMap((path) => Object.keys(path));
       const { isClean, report } = await schemathesis(origin, ['--header', `Authorization: Bearer ${apiKey}`]);
       assert.ok(isClean, report);
-      assert.match(report, new RegExp(`Tested: ${Object.keys(paths).length}\\b`));
+      assert.match(report, new RegExp(`Tested: ${operations.length}\\b`));
       assert.doesNotMatch(report, /\b0 generated/);
     });
 

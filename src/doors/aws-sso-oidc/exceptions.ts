@@ -80,6 +80,7 @@ const OWN: Readonly<Record<ErrorCode, Word>> = {
 
 /** An error of the frame or the core in the same form. */
 export function shapeError(context: Context, error: IssuerError): void {
+  if (error.code === 'method_not_allowed') return; // none of its operations was asked for
   const word = OWN[error.code];
   const shown = typeof error.shown?.reason === 'string' ? error.shown.reason : error.sentence;
   answerException(context, new Exception(word, shown));

@@ -5,7 +5,7 @@ import { readFields } from '../body.ts';
 import { parameterOf, type Route } from '../door.ts';
 import { bodyErrors, errorAnswer, jsonAnswer, jsonBody } from '../openapi.ts';
 import { type ApiKey, type ApiKeys, SCOPES, type Scope } from './api-keys.ts';
-import { type Fields, refuse, requireText } from './fields.ts';
+import { type Fields, isId, refuse, requireText } from './fields.ts';
 import type { RouteParts } from './provider-routes.ts';
 import { specOf } from './providers.ts';
 
@@ -25,7 +25,9 @@ function apiKeyRoutes(keys: ApiKeys): readonly Route[] {
   };
   const add = async (context: Context) => {
     const fields = await readFields(context.req, ['name', 'scopes', 'providers']);
-    const providers = listOf(fields, 'providers');
+    const providers = listOf(fields, 'providers')?.map((id) =>
+      isId(id) ? id : fail('an id of providers is none'),
+    );
     const scopes = (listOf(fields, 'scopes') ?? SCOPES).map(assertScope);
     const given = { name: nameOf(fields), scopes, ...(providers === undefined ? {} : { providers }) };
     context.body = withText(await keys.add(given));
@@ -87,6 +89,10 @@ function withText({ key, text }: { readonly key: ApiKey; readonly text: string }
   return { ...key, key: text };
 }
 
+function fail(reason: string): never {
+  throw refuse(reason);
+}
+
 function nameOf(fields: Fields): string {
   const name = requireText(fields, 'name', 63);
   if (!NAME.test(name)) throw refuse('name is not of letters, digits and _ . -');
@@ -124,7 +130,8 @@ function issuerRoutes({ vultr, providers, host }: RouteParts): readonly Route[] 
       },
     },
     async handle(context) {
-      const provider = await providers.find(parameterOf(context, 'issuer'));
+      const id = parameterOf(context, 'issuer');
+      const provider = isId(id) ? await providers.find(id) : undefined;
       if (provider === undefined)
         throw new IssuerError('not_found', 'no such issuer', {
           shown: { reason: 'There is no such issuer.' },

@@ -24,9 +24,13 @@ export function conflict(reason: string): IssuerError {
   return new IssuerError('conflict', reason, { shown: { reason } });
 }
 
+export function isId(text: string): boolean {
+  return UUID.test(text);
+}
+
 /** Throws `not_found`: what is no id is the id of nothing. */
 export function assertId(id: string, what: string): string {
-  if (!UUID.test(id)) throw absent(what);
+  if (!isId(id)) throw absent(what);
   return id;
 }
 

@@ -87,6 +87,8 @@ async function createIssuer(
   const source = textOf(fields, 'source', TEXT_MAX) ?? 'external';
   if (source === 'managed') {
     if (key.providers !== undefined) throw conflict('this API key is for the providers that it names');
+    const other = FIELDS.slice(1).find((name) => textOf(fields, name, TEXT_MAX) !== undefined);
+    if (other !== undefined) throw refuse(`a managed issuer takes no ${other}`);
     const id = randomUUID();
     await issuers.addManaged(id, undefined);
     await host.make(unlinked(vultr, id), undefined);

@@ -8,7 +8,8 @@ export const SECURITY_SCHEMES: Part = {
 };
 
 const text = { type: 'string' };
-const bounded = (maxLength: number) => ({ type: 'string', maxLength, pattern: '^[\\u0020-\\u007e]*$' });
+/** Generated clients leave what they do not use null or empty: it is absent. */
+const optional = (maxLength: number) => ({ type: ['string', 'null'], maxLength });
 const SECURITY = [{ apiKey: [] }];
 const ID = { name: 'id', in: 'path', required: true, schema: { type: 'string', format: 'uuid' } };
 const PAGING = [
@@ -65,16 +66,14 @@ const managed = (summary: string, responses: Part, more: Part = {}): Part => ({
 });
 
 const NEW_PROVIDER = {
-  name: { ...bounded(255), minLength: 1, pattern: '^[\\u0021-\\u007e]+$' },
-  issuer_id: { type: 'string', format: 'uuid' },
-  private_key_b64: { type: 'string', maxLength: 16384, description: 'RSA, as PEM or DER in base64' },
+  name: { type: 'string', maxLength: 255, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' },
+  issuer_id: optional(255),
+  private_key_b64: { ...optional(16384), description: 'RSA, as PEM or DER in base64' },
 };
 const NEW_ISSUER = {
-  source: { type: 'string', enum: ['external', 'managed'] },
-  source_id: { type: 'string', format: 'uuid', description: 'The one provider that takes its tokens' },
-  uri: { type: 'string', format: 'uri', maxLength: 2048 },
-  ...{ kid: bounded(512), kty: bounded(16), alg: bounded(16), use: bounded(16) },
-  ...{ n: bounded(2048), e: bounded(2048) },
+  source: { type: ['string', 'null'], enum: ['external', 'managed', '', null] },
+  source_id: { ...optional(2048), description: 'The one provider that takes its tokens' },
+  ...Object.fromEntries(['uri', 'kid', 'kty', 'alg', 'use', 'n', 'e'].map((name) => [name, optional(2048)])),
 };
 
 export const LIST_PROVIDERS = managed(
@@ -159,7 +158,7 @@ const TOKEN_FIELDS = {
   ...Object.fromEntries(
     ['code', 'redirect_url', 'redirect_uri', 'code_verifier', 'refresh_token', 'scope', 'subject_token']
       .concat(['subject_token_type', 'audience', 'client_id', 'client_secret'])
-      .map((name) => [name, bounded(16384)]),
+      .map((name) => [name, optional(16384)]),
   ),
 };
 const TOKEN_SCHEMA = { type: 'object', required: ['grant_type'], properties: TOKEN_FIELDS };

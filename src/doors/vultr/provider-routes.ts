@@ -19,6 +19,8 @@ export type RouteParts = {
   readonly host: IssuerHost;
 };
 
+/** Not for clients: browsers come there by themselves. */
+const PAGES = ['interaction', 'endsession/confirm'];
 const NAME_MAX = 255;
 const KEY_MAX = 16 * 1024;
 
@@ -132,17 +134,19 @@ function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonl
     }
   });
   const shown: readonly (readonly [string, readonly ('GET' | 'POST' | 'OPTIONS')[], boolean])[] = [
-    ['authorize', ['GET', 'POST'], true],
+    ['authorize', ['GET'], true],
     ['interaction', ['GET', 'POST'], true],
-    ['endsession', ['GET', 'POST'], true],
+    ['endsession', ['GET'], true],
+    ['endsession/confirm', ['POST'], false],
     ['userinfo', ['GET', 'POST', 'OPTIONS'], false],
-    ['introspect', ['POST', 'OPTIONS'], false],
-    ['revocation', ['POST', 'OPTIONS'], false],
+    ['introspect', ['POST'], false],
+    ['revocation', ['POST'], false],
   ];
   return shown.flatMap(([name, methods, isPrefix]) =>
     methods.map((method) => ({
       ...{ method, path: `${below}/${name}`, isPrefix, handle: pass },
       operation: operations.page(name),
+      isPage: PAGES.includes(name) || method === 'OPTIONS',
     })),
   );
 }
@@ -150,7 +154,7 @@ function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonl
 /** The published client leaves `scope` out where its caller does: everything that the client may have. */
 function fillScope(context: Context, vultr: Vultr, provider: Provider): void {
   const url = new URL(context.req.url ?? '', vultr.base);
-  if (context.method === 'POST' || url.searchParams.has('scope')) return;
+  if (url.searchParams.has('scope')) return;
   const id = url.searchParams.get('client_id');
   const scopes = clientsOf(vultr, provider).find((client) => client.id === id)?.scopes;
   if (scopes === undefined) return;
