@@ -4,8 +4,8 @@ import type { Config } from '../config.ts';
 import { IssuerError } from '../core/errors.ts';
 import type { Clock } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
-import { sweepRecords } from '../doors/oauth/sweep.ts';
 import { type RecordContext, type RecordStoreName, recordStores } from '../stores/records.ts';
+import { sweepRecords } from '../stores/sweep.ts';
 
 type OpenRecords = (block: unknown, context: RecordContext) => Promise<RecordStore>;
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sweepRecords } from '../../../src/doors/oauth/sweep.ts';
+import { sweepRecords } from '../../src/stores/sweep.ts';
 
 test('a sweep goes on until nothing is left, and outlives a fault', async () => {
   let left = 3_500;

@@ -3,18 +3,22 @@
  * however many there are.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EngineParts } from './parts.ts';
+import type { Clock } from '../core/ports.ts';
+import type { RecordStore } from '../core/records.ts';
 
 const EVERY_MS = 60_000;
 /** So many at a time, with room for others between. */
 const AT_ONCE = 1_000;
 const PAUSE_MS = 20;
 
+export type SweepParts = {
+  readonly records: RecordStore;
+  readonly clock: Clock;
+  readonly warn: (message: string) => void;
+};
+
 /** Returns what ends it. */
-export function sweepRecords(
-  { records, clock, warn }: Pick<EngineParts, 'records' | 'clock' | 'warn'>,
-  everyMs = EVERY_MS,
-): () => Promise<void> {
+export function sweepRecords({ records, clock, warn }: SweepParts, everyMs = EVERY_MS): () => Promise<void> {
   const closing = new AbortController();
   const { signal } = closing;
   const pause = (millis: number) => sleep(millis, undefined, { ref: false, signal }).catch(() => undefined);
