@@ -4,7 +4,6 @@ import type { Config } from '../config.ts';
 import { IssuerError } from '../core/errors.ts';
 import type { Clock } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
-import { sweepRecords } from '../doors/oauth/sweep.ts';
 import { type RecordContext, type RecordStoreName, recordStores } from '../stores/records.ts';
 
 type OpenRecords = (block: unknown, context: RecordContext) => Promise<RecordStore>;
@@ -15,7 +14,10 @@ export async function openRecords(
   { clock, ...context }: RecordContext & { readonly clock: Clock },
 ): Promise<RecordStore> {
   const { name, block } = config.records ?? besideKeys(config.keys.store);
-  const { open } = await recordStores[name as RecordStoreName]();
+  const [{ open }, { sweepRecords }] = await Promise.all([
+    recordStores[name as RecordStoreName](),
+    import('../doors/oauth/sweep.ts'),
+  ]);
   const records = await (open as OpenRecords)(block, context);
   const stopSweeping = sweepRecords({ records, clock, warn: context.warn });
   const close = records.close.bind(records);
