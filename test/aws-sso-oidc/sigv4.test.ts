@@ -69,9 +69,13 @@ const isRight = (request: SignedRequest, secret = credentials.secretAccessKey) =
 const visible = fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 12 });
 const asked = fc.record<Asked>({
   path: fc.constantFrom('/token', '/sso/oidc/token', '/a.b~c_d-e/token'),
-  query: fc.dictionary(visible, fc.oneof(visible, fc.array(visible, { minLength: 1, maxLength: 3 })), {
-    maxKeys: 4,
-  }),
+  query: fc.dictionary(
+    visible.filter((name) => name !== '__proto__'),
+    fc.oneof(visible, fc.array(visible, { minLength: 1, maxLength: 3 })),
+    {
+      maxKeys: 4,
+    },
+  ),
   headers: fc.dictionary(
     fc.stringMatching(/^x-[a-z]{1,8}$/),
     fc.stringMatching(/^[!-~]{1,8}( {1,3}[!-~]{1,8})?$/),
