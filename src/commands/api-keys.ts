@@ -1,6 +1,5 @@
 import { ADMIN_OPTION, adminSocket, askJson, printable } from './ask.ts';
 import { type Command, CommandError, EXIT, type Invocation, JSON_OPTION } from './command.ts';
-import { formatTime } from './token-text.ts';
 
 type ApiKey = {
   readonly id: string;
@@ -78,15 +77,14 @@ async function list(invocation: Invocation): Promise<number> {
   const { apiKeys } = await askJson<{ readonly apiKeys: readonly ApiKey[] }>(adminSocket(invocation), {
     path: '/v1/api-keys',
   });
-  const now = Math.floor(Date.now() / 1000);
   const row = ({ name, scopes, providers, createdAt, rotatedAt }: ApiKey) =>
     [
       printable(name).padEnd(20),
-      formatTime(rotatedAt ?? createdAt, now).padEnd(34),
+      new Date((rotatedAt ?? createdAt) * 1000).toISOString().padEnd(24),
       scopes.join(' '),
       providers === undefined ? '' : ` for ${providers.join(' ')}`,
     ].join(' ');
-  const rows = [`${'NAME'.padEnd(20)} ${'SECRET SINCE'.padEnd(34)} SCOPES`, ...apiKeys.map(row)];
+  const rows = [`${'NAME'.padEnd(20)} ${'SECRET SINCE'.padEnd(24)} SCOPES`, ...apiKeys.map(row)];
   print(invocation, { apiKeys }, `${rows.map((each) => each.trimEnd()).join('\n')}\n`);
   return EXIT.ok;
 }

@@ -20,7 +20,8 @@ const SHOP = {
   redirectUris: [CALLBACK],
   consent: false,
 };
-const TENANT = { oauth: { clients: [SHOP], resources: RESOURCES, people: { passwords: { cost: 10 } } } };
+const TV = { id: 'tv', public: true, grants: ['device_code'], scopes: ['openid'] };
+const TENANT = { oauth: { clients: [SHOP, TV], resources: RESOURCES, people: { passwords: { cost: 10 } } } };
 
 suite('tenants', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -129,6 +130,19 @@ suite('tenants', { concurrency: 1 }, () => {
     assert.match((await run('users', 'list', '--issuer', 'acme')).stdout, /"ada"/);
     assert.doesNotMatch((await run('users', 'list', '--issuer', 'beta')).stdout, /"ada"/);
     assert.notEqual((await run('users', 'list', '--issuer', 'gamma')).code, 0);
+  });
+
+  test('a device code of one is unknown at another', async () => {
+    const started = await post(`${issuerOf('acme')}/connect/deviceauthorization`, { client_id: 'tv' });
+    assert.equal(started.status, 200, JSON.stringify(started.body));
+    const poll = (name: string) =>
+      post(`${issuerOf(name)}/connect/token`, {
+        grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
+        device_code: String(started.body.device_code),
+        client_id: 'tv',
+      });
+    assert.equal((await poll('beta')).body.error, 'invalid_grant');
+    assert.equal((await poll('acme')).body.error, 'authorization_pending');
   });
 
   test("one's keys rotate by themselves", async () => {

@@ -5,7 +5,7 @@ import { suite, test } from 'node:test';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { openBrowser } from '../oauth/browser.ts';
 import { basic } from '../oauth/server.ts';
-import { defer, mintmark, start } from '../system/start.ts';
+import { defer, mintmark, start, until } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
 import { APP, type Api, addUser, adminCall, apiOf, CALLBACK, keyIds, PASSWORD, startVultr } from './api.ts';
 import { authorize, signIn } from './people.ts';
@@ -105,6 +105,23 @@ suite('vultr: apart', { concurrency: 1 }, () => {
     const files = readdirSync(directory).filter((name) => name.startsWith('issuer-'));
     assert.equal(files.length, 2, 'one document and its counter');
     for (const name of files) assert.doesNotMatch(readFileSync(`${directory}/${name}`, 'latin1'), /PRIVATE/);
+  });
+
+  test('the ring of a provider that nobody uses rotates too', async () => {
+    const directory = `/tmp/mintmark-vultr-idle-${process.pid}`;
+    defer(scope, () => rmSync(directory, { recursive: true, force: true }));
+    const keys = { store: { file: directory }, rotateEvery: '4s', publishAtLeast: '2s' };
+    const api = await startVultr(scope, {}, { keys });
+    await api.create('idle');
+    assert.equal(await api.stop(), 0);
+    const [counter = ''] = readdirSync(directory).filter((name) => /^issuer-.*counter$/.test(name));
+    const writes = () => Number(readFileSync(`${directory}/${counter}`, 'utf8'));
+    const before = writes();
+    await start(scope, api);
+    await until(
+      () => writes() > before || undefined,
+      () => 'a rotation',
+    );
   });
 
   test('shared users sign in everywhere, and are still others at each provider', async () => {

@@ -7,7 +7,7 @@ export const JSON_TYPE = 'application/json';
 export function answerJson(context: Context, status: number, body: object): void {
   context.status = status;
   context.set('Content-Type', JSON_TYPE);
-  if (context.response.get('Cache-Control') === '') context.set('Cache-Control', 'no-store');
+  if (!context.response.get('Cache-Control')) context.set('Cache-Control', 'no-store');
   context.body = Buffer.from(JSON.stringify(body));
 }
 

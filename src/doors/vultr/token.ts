@@ -56,6 +56,7 @@ function answerRefusal(context: Context, error: unknown): void {
     request_too_large: ['invalid_request', 413],
     peer_unproven: ['invalid_client', 401],
     access_denied: ['unauthorized_client', 403],
+    invalid_assertion: ['invalid_grant', 400],
     conflict: ['unsupported_grant_type', 400],
   };
   const found = words[error.code];
@@ -119,11 +120,14 @@ async function authenticate(
 async function clientFor(form: URLSearchParams, spec: HostedSpec, host: IssuerHost): Promise<string> {
   const code = form.get('code');
   const refresh = form.get('refresh_token');
-  if (form.get('grant_type') === 'authorization_code' && code !== null)
-    return (await host.holderOf(spec, 'AuthorizationCode', code)) ?? API_CLIENT;
-  if (form.get('grant_type') === 'refresh_token' && refresh !== null)
-    return (await host.holderOf(spec, 'RefreshToken', refresh)) ?? API_CLIENT;
-  return API_CLIENT;
+  if (form.get('grant_type') === EXCHANGE) return API_CLIENT;
+  const isCode = form.get('grant_type') === 'authorization_code';
+  const value = isCode ? code : refresh;
+  if (value === null) throw refuse(`${isCode ? 'code' : 'refresh_token'} is missing`);
+  const holder = await host.holderOf(spec, isCode ? 'AuthorizationCode' : 'RefreshToken', value);
+  if (holder !== undefined) return holder;
+  const reason = 'it was not given here, or has expired';
+  throw new IssuerError('invalid_assertion', reason, { shown: { reason } });
 }
 
 /** The clients of a provider. */
