@@ -88,11 +88,11 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
       const workload = await attestor.attest(peer, rules.wanted);
       const decision = rules.decide(workload, request);
       if (!decision.allowed) attestor.confirm(peer, workload); // why it is refused is for no one else either
-      return mint(door, peer, workload, assertAllowed(decision, workload), startedAt);
+      return mint(door, peer, workload, typed(assertAllowed(decision, workload), request), startedAt);
     },
     async issueTokenFor(door, workload, request) {
       const decision = assertAllowed(policy().decide(workload, request), workload);
-      return mint(door, undefined, workload, decision, clock.elapsed());
+      return mint(door, undefined, workload, typed(decision, request), clock.elapsed());
     },
     issueDecided(door, { peer, workload, tokenId }, decision) {
       return mint(door, peer, workload, decision, clock.elapsed(), tokenId);
@@ -123,6 +123,10 @@ export function boundLife(decision: Allowed, { expiresAt }: Workload, now: Epoch
     throw new IssuerError('invalid_assertion', reason, { shown: { reason } });
   }
   return { ...decision, ttlSeconds: left };
+}
+
+function typed(decision: Allowed, { type }: TokenRequest): Allowed {
+  return type === undefined ? decision : { ...decision, type };
 }
 
 function assertAllowed(decision: Decision, workload: Workload): Allowed {

@@ -57,7 +57,9 @@ export function useCoreTokens(provider: Provider, engine: Engine): void {
   const machine = provider.ClientCredentials as unknown as TokenClass;
   const verify = verifier(engine);
   // RFC 7592 section 2.3: tokens of a client that is gone are good for nothing.
-  const isKnown = async (id: unknown) => (await provider.Client.find(String(id))) !== undefined;
+  // One that a rule gave a process that is no client has none.
+  const isKnown = async (id: unknown) =>
+    id === undefined || (await provider.Client.find(String(id))) !== undefined;
   issueByCore(person, engine, true);
   issueByCore(machine, engine, false);
   for (const source of [provider.AuthorizationCode, provider.DeviceCode, provider.RefreshToken])

@@ -27,7 +27,8 @@ export const grant: GrantModule = {
       client_id: ctx.oidc.client?.clientId,
       ...(scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) }),
     };
-    const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', peer, { audience, claims }));
+    const request = { audience, claims, type: 'at+jwt' } as const;
+    const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', peer, request));
     const now = engine.clock.now();
     // Kept as long as the assertion is good; by what was signed, since a signature can be written in many ways.
     const signed = assertion.slice(0, assertion.lastIndexOf('.'));

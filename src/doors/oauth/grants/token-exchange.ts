@@ -32,7 +32,8 @@ export const grant: GrantModule = {
     const scopes = plainScopes(ctx);
     const scope = scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) };
     const claims = { ...(await claimsFor(ctx, engine, actor)), ...scope };
-    const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', subject, { audience, claims }));
+    const request = { audience, claims, type: 'at+jwt' } as const;
+    const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', subject, request));
     answer(ctx, issued, { issued_token_type: requested, scope: scopes?.join(' ') });
   },
 };

@@ -1,0 +1,62 @@
+/** Tokens that rules decide on are access tokens like all others; and our own may be shown for others. */
+import assert from 'node:assert/strict';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { before, suite, test } from 'node:test';
+import { decodeJwt, decodeProtectedHeader, exportJWK, SignJWT } from 'jose';
+import { scopeOf } from '../system/suite.ts';
+import { API, basic, hashOf, ORDERS_API, post, RESOURCES, startOAuth } from './server.ts';
+
+const FORGE = 'https://forge.example.com';
+const TYPE = 'urn:ietf:params:oauth:token-type:';
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+const GATE = { id: 'gate', secrets: [hashOf('gate')], grants: ['token_exchange', 'jwt_bearer'], scopes: [] };
+
+suite('exchanged tokens', { concurrency: 1 }, () => {
+  const scope = scopeOf();
+  let server: Awaited<ReturnType<typeof startOAuth>>;
+  let key: KeyObject;
+  before(async () => {
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    key = pair.privateKey;
+    const jwks = { keys: [{ ...(await exportJWK(pair.publicKey)), kid: 'f', alg: 'ES256' }] };
+    server = await startOAuth(
+      scope,
+      { clients: [GATE, ORDERS_API], resources: RESOURCES },
+      {
+        attestors: { unix: {}, jwt: { issuers: { forge: { issuer: FORGE, jwks } } } },
+        rules: [{ name: 'forge', match: ['jwt:issuer:forge'], subject: 'f:{jwt.subject}', audiences: [API] }],
+      },
+    );
+  });
+
+  const sign = () =>
+    new SignJWT({ jti: Math.random().toString(36) })
+      .setProtectedHeader({ alg: 'ES256', kid: 'f' })
+      .setIssuer(FORGE)
+      .setSubject('repo-7')
+      .setAudience(server.issuer)
+      .setIssuedAt()
+      .setExpirationTime('5m')
+      .sign(key);
+  const ask = (form: Record<string, string>) =>
+    post(server.token, { audience: API, ...form }, basic('gate', 'gate'));
+  const exchange = async (token: string, form: Record<string, string> = {}) =>
+    ask({ grant_type: EXCHANGE, subject_token: token, subject_token_type: `${TYPE}jwt`, ...form });
+  const bearer = (token: string) => ask({ grant_type: BEARER, assertion: token });
+
+  test('they are seen by introspection, and end by revocation', async () => {
+    const look = async (token: string) =>
+      post(`${server.issuer}/connect/introspect`, { token }, basic('orders-api', 'orders'));
+    for (const given of [await exchange(await sign()), await bearer(await sign())]) {
+      assert.equal(given.status, 200, JSON.stringify(given.body));
+      const token = String(given.body.access_token);
+      assert.equal(decodeProtectedHeader(token).typ, 'at+jwt');
+      const { body } = await look(token);
+      assert.deepEqual([body.active, body.sub, body.client_id], [true, 'f:repo-7', 'gate']);
+      assert.equal(body.jti, decodeJwt(token).jti);
+      await post(`${server.issuer}/connect/revocation`, { token }, basic('gate', 'gate'));
+      assert.deepEqual((await look(token)).body, { active: false });
+    }
+  });
+});
