@@ -4,6 +4,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { before, suite, test } from 'node:test';
 import { decodeJwt, decodeProtectedHeader, exportJWK, SignJWT } from 'jose';
 import { scopeOf } from '../system/suite.ts';
+import { adminPost } from './people.ts';
 import { API, basic, hashOf, ORDERS_API, post, RESOURCES, startOAuth } from './server.ts';
 
 const FORGE = 'https://forge.example.com';
@@ -11,6 +12,14 @@ const TYPE = 'urn:ietf:params:oauth:token-type:';
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const GATE = { id: 'gate', secrets: [hashOf('gate')], grants: ['token_exchange', 'jwt_bearer'], scopes: [] };
+const LEGACY = {
+  id: 'legacy',
+  secrets: [hashOf('legacy')],
+  grants: ['password'],
+  scopes: ['openid', 'orders.read'],
+};
+const PLAIN = { id: 'plain', secrets: [hashOf('plain')], grants: ['client_credentials'], scopes: [] };
+const ADA = { username: 'ada', password: 'correct horse battery staple' };
 
 suite('exchanged tokens', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -22,12 +31,23 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     const jwks = { keys: [{ ...(await exportJWK(pair.publicKey)), kid: 'f', alg: 'ES256' }] };
     server = await startOAuth(
       scope,
-      { clients: [GATE, ORDERS_API], resources: RESOURCES },
       {
-        attestors: { unix: {}, jwt: { issuers: { forge: { issuer: FORGE, jwks } } } },
-        rules: [{ name: 'forge', match: ['jwt:issuer:forge'], subject: 'f:{jwt.subject}', audiences: [API] }],
+        clients: [GATE, ORDERS_API, LEGACY, PLAIN],
+        resources: RESOURCES,
+        people: { passwords: { cost: 10 } },
+      },
+      {
+        attestors: {
+          unix: {},
+          jwt: { issuers: { forge: { issuer: FORGE, jwks }, self: { types: ['at+jwt'] } } },
+        },
+        rules: [
+          { name: 'forge', match: ['jwt:issuer:forge'], subject: 'f:{jwt.subject}', audiences: [API] },
+          { name: 'self', match: ['jwt:issuer:self'], subject: '{jwt.subject}', audiences: [API] },
+        ],
       },
     );
+    assert.equal(await adminPost(server.admin, '/v1/users/add', ADA), 200);
   });
 
   const sign = () =>
@@ -58,5 +78,39 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
       await post(`${server.issuer}/connect/revocation`, { token }, basic('gate', 'gate'));
       assert.deepEqual((await look(token)).body, { active: false });
     }
+  });
+
+  const mine = async (id: string, form: Record<string, string>) => {
+    const { body } = await post(server.token, form, basic(id, id));
+    assert.equal(typeof body.access_token, 'string', JSON.stringify(body));
+    return String(body.access_token);
+  };
+  const person = (more: Record<string, string> = {}) =>
+    mine('legacy', { grant_type: 'password', ...ADA, scope: 'openid', ...more });
+  const machine = () => mine('plain', { grant_type: 'client_credentials' });
+
+  test('one of ours that was revoked is good for nothing', async () => {
+    for (const [id, make] of [
+      ['legacy', person],
+      ['plain', machine],
+    ] as const) {
+      const token = await make();
+      const actor = { actor_token: token, actor_token_type: `${TYPE}access_token` };
+      assert.equal((await exchange(token)).status, 200, id);
+      assert.equal((await exchange(await sign(), actor)).status, 200, id);
+      assert.equal((await bearer(await make())).status, 200, id);
+      await post(`${server.issuer}/connect/revocation`, { token }, basic(id, id));
+      for (const answer of [await exchange(token), await exchange(await sign(), actor), await bearer(token)])
+        assert.deepEqual([answer.status, answer.body.error], [400, 'invalid_grant'], id);
+    }
+  });
+
+  test('nor is one of a person who is gone', async () => {
+    const bob = { ...ADA, username: 'bob' };
+    assert.equal(await adminPost(server.admin, '/v1/users/add', bob), 200);
+    const token = await person(bob);
+    assert.equal((await exchange(token)).status, 200);
+    assert.equal(await adminPost(server.admin, '/v1/users/remove', { username: 'bob' }), 200);
+    assert.equal((await exchange(token)).body.error, 'invalid_grant');
   });
 });

@@ -3,6 +3,7 @@ import { decodeJwt } from 'jose';
 import { errors } from 'oidc-provider';
 import { hash } from '../adapter.ts';
 import { answer, audienceOf, type GrantModule, inOAuthWords, plainScopes, scopeClaim } from './grant.ts';
+import { shownToken } from './shown.ts';
 
 /** At least what attestors allow other issuers' clocks. */
 const CLOCK_SKEW_SECONDS = 300;
@@ -13,15 +14,9 @@ export const grant: GrantModule = {
   async handle(ctx, engine) {
     const { assertion } = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
     if (assertion === undefined) throw new errors.InvalidRequest('assertion is missing');
-    const { identifier } = engine.issuer;
     const audience = audienceOf(ctx);
     if (audience.length === 0) throw new errors.InvalidTarget('audience or resource is missing');
-    const peer = {
-      kind: 'assertion',
-      token: assertion,
-      audiences: [identifier, `${identifier}${engine.config.path}/token`],
-      client: ctx.oidc.client?.clientId,
-    } as const;
+    const peer = await shownToken(ctx, engine, assertion);
     const scopes = plainScopes(ctx);
     const claims = {
       client_id: ctx.oidc.client?.clientId,

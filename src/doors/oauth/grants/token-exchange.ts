@@ -3,6 +3,7 @@ import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { AssertionPeer, ClaimSet } from '../../../core/ports.ts';
 import type { Engine } from '../parts.ts';
 import { answer, audienceOf, type GrantModule, inOAuthWords, plainScopes, scopeClaim } from './grant.ts';
+import { shownToken } from './shown.ts';
 
 const TYPE = 'urn:ietf:params:oauth:token-type:';
 const TAKEN = [`${TYPE}jwt`, `${TYPE}access_token`, `${TYPE}id_token`];
@@ -22,13 +23,13 @@ export const grant: GrantModule = {
   repeatable: ['resource', 'audience'],
   async handle(ctx, engine) {
     const params = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
-    const subject = assertion(ctx, engine, 'subject_token');
+    const subject = await assertion(ctx, engine, 'subject_token');
     if (subject === undefined) throw new errors.InvalidRequest('subject_token is missing');
     const requested = params.requested_token_type ?? `${TYPE}access_token`;
     if (!GIVEN.includes(requested)) throw new errors.InvalidRequest('requested_token_type is not supported');
     const audience = audienceOf(ctx);
     if (audience.length === 0) throw new errors.InvalidTarget('audience or resource is missing');
-    const actor = assertion(ctx, engine, 'actor_token');
+    const actor = await assertion(ctx, engine, 'actor_token');
     const scopes = plainScopes(ctx);
     const scope = scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) };
     const claims = { ...(await claimsFor(ctx, engine, actor)), ...scope };
@@ -39,7 +40,11 @@ export const grant: GrantModule = {
 };
 
 /** A token and its type come together, or not at all. */
-function assertion(ctx: KoaContextWithOIDC, engine: Engine, name: string): AssertionPeer | undefined {
+async function assertion(
+  ctx: KoaContextWithOIDC,
+  engine: Engine,
+  name: string,
+): Promise<AssertionPeer | undefined> {
   const params = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
   const token = params[name];
   const type = params[`${name}_type`];
@@ -47,9 +52,7 @@ function assertion(ctx: KoaContextWithOIDC, engine: Engine, name: string): Asser
     throw new errors.InvalidRequest(`${name} and ${name}_type go together`);
   if (token === undefined || type === undefined) return undefined;
   if (!TAKEN.includes(type)) throw new errors.InvalidRequest(`${name}_type is not supported`);
-  const { identifier } = engine.issuer;
-  const audiences = [identifier, `${identifier}${engine.config.path}/token`];
-  return { kind: 'assertion', token, audiences, client: ctx.oidc.client?.clientId };
+  return shownToken(ctx, engine, token);
 }
 
 /** `act` (RFC 8693 section 4.1) is who really asks: the actor token's subject. */
