@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { before, suite, test } from 'node:test';
 import { decodeJwt, decodeProtectedHeader, exportJWK, SignJWT } from 'jose';
+import { until } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
 import { adminPost } from './people.ts';
-import { API, basic, hashOf, ORDERS_API, post, RESOURCES, startOAuth } from './server.ts';
+import { type Answer, API, basic, hashOf, ORDERS_API, post, RESOURCES, startOAuth } from './server.ts';
 
 const FORGE = 'https://forge.example.com';
 const TYPE = 'urn:ietf:params:oauth:token-type:';
@@ -113,4 +114,25 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     assert.equal(await adminPost(server.admin, '/v1/users/remove', { username: 'bob' }), 200);
     assert.equal((await exchange(token)).body.error, 'invalid_grant');
   });
+
+  test('an assertion that was used before is never told as issued', async () => {
+    const token = await sign();
+    const from = server.lines().length;
+    const ids = [jtiOf(await bearer(token))];
+    assert.equal((await bearer(token)).body.error, 'invalid_grant');
+    ids.push(jtiOf(await bearer(await sign())));
+    const issued = () =>
+      server
+        .lines()
+        .slice(from)
+        .filter(({ msg }) => msg === 'issued')
+        .map(({ jti }) => jti);
+    await until(() => issued().includes(ids[1]), 'the line of the last one');
+    assert.deepEqual(issued(), ids);
+  });
 });
+
+function jtiOf({ body }: Answer): unknown {
+  assert.equal(typeof body.access_token, 'string', JSON.stringify(body));
+  return decodeJwt(String(body.access_token)).jti;
+}
