@@ -6,7 +6,17 @@ import { decodeJwt, decodeProtectedHeader, exportJWK, SignJWT } from 'jose';
 import { until } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
 import { adminPost } from './people.ts';
-import { type Answer, API, basic, hashOf, ORDERS_API, post, RESOURCES, startOAuth } from './server.ts';
+import {
+  type Answer,
+  API,
+  basic,
+  hashOf,
+  ORDERS_API,
+  OTHER_API,
+  post,
+  RESOURCES,
+  startOAuth,
+} from './server.ts';
 
 const FORGE = 'https://forge.example.com';
 const TYPE = 'urn:ietf:params:oauth:token-type:';
@@ -21,6 +31,13 @@ const LEGACY = {
 };
 const PLAIN = { id: 'plain', secrets: [hashOf('plain')], grants: ['client_credentials'], scopes: [] };
 const ADA = { username: 'ada', password: 'correct horse battery staple' };
+const SHOP = {
+  ...GATE,
+  id: 'shop',
+  secrets: [hashOf('shop')],
+  scopes: ['openid', 'orders.read', 'orders.write', 'billing.read'],
+};
+const CLOUD = 'sts.amazonaws.com';
 
 suite('exchanged tokens', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -33,7 +50,7 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     server = await startOAuth(
       scope,
       {
-        clients: [GATE, ORDERS_API, LEGACY, PLAIN],
+        clients: [GATE, ORDERS_API, LEGACY, PLAIN, SHOP],
         resources: RESOURCES,
         people: { passwords: { cost: 10 } },
       },
@@ -43,7 +60,12 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
           jwt: { issuers: { forge: { issuer: FORGE, jwks }, self: { types: ['at+jwt'] } } },
         },
         rules: [
-          { name: 'forge', match: ['jwt:issuer:forge'], subject: 'f:{jwt.subject}', audiences: [API] },
+          {
+            name: 'forge',
+            match: ['jwt:issuer:forge'],
+            subject: 'f:{jwt.subject}',
+            audiences: [API, OTHER_API, CLOUD],
+          },
           { name: 'self', match: ['jwt:issuer:self'], subject: '{jwt.subject}', audiences: [API] },
         ],
       },
@@ -51,8 +73,8 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     assert.equal(await adminPost(server.admin, '/v1/users/add', ADA), 200);
   });
 
-  const sign = () =>
-    new SignJWT({ jti: Math.random().toString(36) })
+  const sign = (claims: Record<string, unknown> = {}) =>
+    new SignJWT({ ...claims, jti: Math.random().toString(36) })
       .setProtectedHeader({ alg: 'ES256', kid: 'f' })
       .setIssuer(FORGE)
       .setSubject('repo-7')
@@ -129,6 +151,54 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
         .map(({ jti }) => jti);
     await until(() => issued().includes(ids[1]), 'the line of the last one');
     assert.deepEqual(issued(), ids);
+  });
+
+  test('the scopes of an exchange are of its audience, and no more than were shown', async () => {
+    const ALL = 'orders.read orders.write billing.read';
+    const cases: readonly (readonly [Record<string, string>, unknown, string | undefined])[] = [
+      [{}, undefined, 'orders.read orders.write'],
+      [{ scope: 'orders.read' }, undefined, 'orders.read'],
+      [{ scope: ALL }, undefined, 'orders.read orders.write'],
+      [{ audience: OTHER_API }, undefined, 'billing.read'],
+      [{}, 'openid orders.read', 'orders.read'],
+      [{}, ['orders.write', 'billing.read'], 'orders.write'],
+      [{ scope: ALL }, 'orders.write', 'orders.write'],
+      [{ audience: CLOUD }, 'orders.write', undefined],
+    ];
+    const as = (id: string, token: string, more: Record<string, string>) =>
+      post(
+        server.token,
+        {
+          grant_type: EXCHANGE,
+          subject_token: token,
+          subject_token_type: `${TYPE}jwt`,
+          audience: API,
+          ...more,
+        },
+        basic(id, id),
+      );
+    for (const [more, shown, wanted] of cases) {
+      const name = JSON.stringify([more, shown]);
+      const { body } = await as('shop', await sign(shown === undefined ? {} : { scope: shown }), more);
+      assert.equal(body.scope, wanted, `${name}: ${JSON.stringify(body)}`);
+      const { scope: given, aud } = decodeJwt(String(body.access_token));
+      assert.deepEqual(given, wanted?.split(' '), name);
+      assert.equal(aud, more.audience ?? API, name);
+    }
+    const refused: readonly (readonly [Record<string, string>, unknown, string])[] = [
+      [{ scope: 'openid' }, undefined, 'invalid_scope'],
+      [{ scope: 'root' }, undefined, 'invalid_scope'],
+      [{ scope: 'billing.read' }, undefined, 'invalid_target'],
+      [{}, 'billing.read', 'invalid_scope'],
+      [{}, '', 'invalid_scope'],
+      [{ scope: 'orders.read' }, ['orders.write'], 'invalid_scope'],
+    ];
+    for (const [more, shown, error] of refused) {
+      const answer = await as('shop', await sign(shown === undefined ? {} : { scope: shown }), more);
+      assert.deepEqual([answer.status, answer.body.error], [400, error], JSON.stringify([more, shown]));
+    }
+    const none = await as('gate', await sign(), {});
+    assert.equal(decodeJwt(String(none.body.access_token)).scope, undefined, 'a client without scopes');
   });
 });
 

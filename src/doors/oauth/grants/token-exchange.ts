@@ -1,8 +1,16 @@
 /** RFC 8693: the token of another issuer (or our own) for one of ours, as the rules say. */
 import { errors, type KoaContextWithOIDC } from 'oidc-provider';
-import type { AssertionPeer, ClaimSet } from '../../../core/ports.ts';
+import type { AssertionPeer, ClaimSet, Workload } from '../../../core/ports.ts';
 import type { Engine } from '../parts.ts';
-import { answer, audienceOf, type GrantModule, inOAuthWords, plainScopes, scopeClaim } from './grant.ts';
+import {
+  answer,
+  audienceOf,
+  type GrantModule,
+  inOAuthWords,
+  plainScopes,
+  scopeClaim,
+  scopedFor,
+} from './grant.ts';
 import { shownToken } from './shown.ts';
 
 const TYPE = 'urn:ietf:params:oauth:token-type:';
@@ -30,11 +38,15 @@ export const grant: GrantModule = {
     const audience = audienceOf(ctx);
     if (audience.length === 0) throw new errors.InvalidTarget('audience or resource is missing');
     const actor = await assertion(ctx, engine, 'actor_token');
-    const scopes = plainScopes(ctx);
-    const scope = scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) };
-    const claims = { ...(await claimsFor(ctx, engine, actor)), ...scope };
-    const request = { audience, claims, type: 'at+jwt' } as const;
-    const issued = await inOAuthWords(() => engine.issuer.issueToken('oauth', subject, request));
+    const own = await claimsFor(ctx, engine, actor);
+    let scopes: Scoped['scopes'];
+    const request = (workload: Workload) => {
+      const scoped = scopedTo(ctx, engine, audience, workload);
+      scopes = scoped.scopes;
+      const scope = scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) };
+      return { audience: scoped.audience, claims: { ...own, ...scope }, type: 'at+jwt' } as const;
+    };
+    const issued = await inOAuthWords(() => engine.issuer.issueShown('oauth', subject, { request }));
     answer(ctx, issued, { issued_token_type: requested, scope: scopes?.join(' ') });
   },
 };
@@ -65,4 +77,37 @@ async function claimsFor(
   if (actor === undefined) return client;
   const { facts } = await inOAuthWords(() => engine.attest(actor, new Set(['jwt:issuer', 'jwt:subject'])));
   return { ...client, act: { sub: facts['jwt.subject'], iss: facts['jwt.issuer-url'] } };
+}
+
+type Scoped = { readonly audience: readonly string[]; readonly scopes: readonly string[] | undefined };
+
+/**
+ * Scopes are those of the resources that are named, and no more than the subject token has, where it has
+ * any. An audience that only the rules know, and a client without scopes there, are left to the rules.
+ */
+function scopedTo(
+  ctx: KoaContextWithOIDC,
+  engine: Engine,
+  audience: readonly string[],
+  { assertion }: Workload,
+): Scoped {
+  const asked = plainScopes(ctx);
+  const known = engine.scoping.resources.filter((resource) => audience.includes(resource.audience));
+  const allowed = (ctx.oidc.client?.allowed_scopes as readonly string[] | undefined) ?? [];
+  const hasScopes = known.some(({ scopes }) => scopes.some((name) => allowed.includes(name)));
+  if (known.length === 0 || (asked === undefined && !hasScopes)) return { audience, scopes: asked };
+  const names = known.map((resource) => resource.audience);
+  const scoped = scopedFor(ctx, engine, { scopes: asked, audience: names, isPerson: false });
+  const had = namesOf(assertion?.claims.scope);
+  const scopes = scoped.scopes.filter((name) => had?.includes(name) ?? true);
+  if (scopes.length === 0)
+    throw new errors.InvalidScope('subject_token has none of these scopes', scoped.scopes.join(' '));
+  const isLeft = (name: string) =>
+    known.every((each) => each.audience !== name || each.scopes.some((one) => scopes.includes(one)));
+  return { audience: audience.filter(isLeft), scopes };
+}
+
+function namesOf(scope: unknown): readonly unknown[] | undefined {
+  if (typeof scope === 'string') return scope.split(' ');
+  return Array.isArray(scope) ? scope : undefined;
 }
