@@ -37,6 +37,8 @@ const SHOP = {
   secrets: [hashOf('shop')],
   scopes: ['openid', 'orders.read', 'orders.write', 'billing.read'],
 };
+const CALLED = { ...ORDERS_API, grants: [...GATE.grants, 'client_credentials'], scopes: [] };
+const OPEN = { id: 'open', public: true, grants: GATE.grants, scopes: [] };
 const CLOUD = 'sts.amazonaws.com';
 
 suite('exchanged tokens', { concurrency: 1 }, () => {
@@ -50,7 +52,7 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     server = await startOAuth(
       scope,
       {
-        clients: [GATE, ORDERS_API, LEGACY, PLAIN, SHOP],
+        clients: [GATE, CALLED, OPEN, LEGACY, PLAIN, SHOP],
         resources: RESOURCES,
         people: { passwords: { cost: 10 } },
       },
@@ -66,7 +68,7 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
             subject: 'f:{jwt.subject}',
             audiences: [API, OTHER_API, CLOUD],
           },
-          { name: 'self', match: ['jwt:issuer:self'], subject: '{jwt.subject}', audiences: [API] },
+          { name: 'self', match: ['jwt:issuer:self'], subject: '{jwt.subject}', audiences: [API, OTHER_API] },
         ],
       },
     );
@@ -199,6 +201,30 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     }
     const none = await as('gate', await sign(), {});
     assert.equal(decodeJwt(String(none.body.access_token)).scope, undefined, 'a client without scopes');
+  });
+
+  test('an API exchanges the token that it was called with, and a client its own; nobody else does', async () => {
+    const token = await person({ scope: 'openid orders.read' });
+    assert.equal(decodeJwt(token).aud, API);
+    const form = { subject_token_type: `${TYPE}access_token`, grant_type: EXCHANGE, audience: OTHER_API };
+    const as = (id: string, secret: string, subject: string) =>
+      post(server.token, { ...form, subject_token: subject }, basic(id, secret));
+    const given = await as('orders-api', 'orders', token);
+    assert.equal(given.status, 200, JSON.stringify(given.body));
+    const { sub, aud, client_id } = decodeJwt(String(given.body.access_token));
+    assert.deepEqual([sub, aud, client_id], [decodeJwt(token).sub, OTHER_API, 'orders-api']);
+    const own = String(given.body.access_token);
+    assert.equal((await as('orders-api', 'orders', own)).status, 200, 'given to it');
+    for (const [subject, name] of [
+      [token, 'called with'],
+      [own, 'given'],
+    ] as const)
+      assert.equal((await as('gate', 'gate', subject)).body.error, 'invalid_grant', name);
+    const open = await post(server.token, { ...form, client_id: 'open', subject_token: token });
+    assert.equal(open.body.error, 'invalid_grant', 'a public client');
+    const asGrant = { grant_type: BEARER, assertion: token, audience: OTHER_API };
+    const granted = await post(server.token, asGrant, basic('orders-api', 'orders'));
+    assert.equal(granted.body.error, 'invalid_grant', 'RFC 7523 section 3: it is for somebody else');
   });
 });
 

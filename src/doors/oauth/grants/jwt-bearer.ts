@@ -18,7 +18,7 @@ export const grant: GrantModule = {
     if (assertion === undefined) throw new errors.InvalidRequest('assertion is missing');
     const audience = audienceOf(ctx);
     if (audience.length === 0) throw new errors.InvalidTarget('audience or resource is missing');
-    const peer = await shownToken(ctx, engine, assertion);
+    const peer = await shownToken(ctx, engine, assertion, { mayBeOfClient: false });
     const scopes = plainScopes(ctx);
     const claims = {
       client_id: ctx.oidc.client?.clientId,

@@ -64,7 +64,7 @@ async function assertion(
     throw new errors.InvalidRequest(`${name} and ${name}_type go together`);
   if (token === undefined || type === undefined) return undefined;
   if (!TAKEN.includes(type)) throw new errors.InvalidRequest(`${name}_type is not supported`);
-  return shownToken(ctx, engine, token);
+  return shownToken(ctx, engine, token, { mayBeOfClient: true });
 }
 
 /** `act` (RFC 8693 section 4.1) is who really asks: the actor token's subject. */
