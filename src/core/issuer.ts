@@ -51,7 +51,16 @@ export type Asked = {
   readonly tokenId?: string | undefined;
 };
 
+/** A request that is made of what was attested. */
+export type Question = {
+  readonly request: (workload: Workload) => TokenRequest;
+  /** Once it is decided that there is a token, and before it is signed; there is none where this throws. */
+  readonly accept?: ((decision: Allowed) => Promise<void>) | undefined;
+};
+
 export interface DecidedIssuer {
+  /** As `issueToken`. */
+  issueShown(door: string, peer: Peer, question: Question): Promise<IssuedToken>;
   /** For whom the door's own register has decided: an OAuth client, a person who signed in. */
   issueDecided(door: string, asked: Asked, decision: Allowed): Promise<IssuedToken>;
 }
@@ -80,19 +89,25 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
     return issued;
   }
 
+  async function issueShown(door: string, peer: Peer, question: Question) {
+    const startedAt = clock.elapsed();
+    const rules = policy();
+    const workload = await attestor.attest(peer, rules.wanted);
+    const request = question.request(workload);
+    const decision = rules.decide(workload, request);
+    if (!decision.allowed) attestor.confirm(peer, workload); // why it is refused is for no one else either
+    const allowed = typed(assertAllowed(decision, workload), request);
+    await question.accept?.(allowed);
+    return mint(door, peer, workload, allowed, startedAt);
+  }
+
   return {
     identifier,
-    async issueToken(door, peer, request) {
-      const startedAt = clock.elapsed();
-      const rules = policy();
-      const workload = await attestor.attest(peer, rules.wanted);
-      const decision = rules.decide(workload, request);
-      if (!decision.allowed) attestor.confirm(peer, workload); // why it is refused is for no one else either
-      return mint(door, peer, workload, assertAllowed(decision, workload), startedAt);
-    },
+    issueToken: (door, peer, request) => issueShown(door, peer, { request: () => request }),
+    issueShown,
     async issueTokenFor(door, workload, request) {
       const decision = assertAllowed(policy().decide(workload, request), workload);
-      return mint(door, undefined, workload, decision, clock.elapsed());
+      return mint(door, undefined, workload, typed(decision, request), clock.elapsed());
     },
     issueDecided(door, { peer, workload, tokenId }, decision) {
       return mint(door, peer, workload, decision, clock.elapsed(), tokenId);
@@ -123,6 +138,10 @@ export function boundLife(decision: Allowed, { expiresAt }: Workload, now: Epoch
     throw new IssuerError('invalid_assertion', reason, { shown: { reason } });
   }
   return { ...decision, ttlSeconds: left };
+}
+
+function typed(decision: Allowed, { type }: TokenRequest): Allowed {
+  return type === undefined ? decision : { ...decision, type };
 }
 
 function assertAllowed(decision: Decision, workload: Workload): Allowed {

@@ -137,6 +137,8 @@ export type TokenRequest = {
   readonly rule?: string | undefined;
   /** Claims that the door's configuration (never the caller) adds; a rule's own win over them. */
   readonly claims?: ClaimSet | undefined;
+  /** The header's `typ`, where the door (never the caller) says one; the decision's own, or `JWT`, where absent. */
+  readonly type?: TokenType | undefined;
 };
 
 export type ClaimSet = Readonly<Record<string, unknown>>;

@@ -166,7 +166,8 @@ suite('machines', { concurrency: 1 }, () => {
     const asked = await local(t, server.socket, `grant_type=client_credentials&resource=${AUDIENCE}`);
     assert.equal(asked.status, 200, JSON.stringify(asked.body));
     const keys = createRemoteJWKSet(new URL(`${server.issuer}/.well-known/jwks`));
-    const { payload } = await jwtVerify(String(asked.body.access_token), keys, { audience: AUDIENCE });
+    const verified = { audience: AUDIENCE, typ: 'at+jwt' };
+    const { payload } = await jwtVerify(String(asked.body.access_token), keys, verified);
     assert.equal(payload.sub, 'acme:web:web-1');
     const refused = await local(
       t,

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import type { Context } from 'koa';
 import type { ClientMetadata } from 'oidc-provider';
 import { IssuerError } from '../../core/errors.ts';
+import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import type { Guest } from '../oauth-server.ts';
 import { Exception } from './exceptions.ts';
 import { readMembers } from './fields.ts';
@@ -76,7 +77,9 @@ export async function createTokenWithIam(context: Context, parts: Parts, iam: Ia
   const narrowTo = narrowing(members, (metadata.scope ?? '').split(' '), parts);
   if (decidedByRules) {
     form.set('audience', application.audience ?? '');
-    const scopes = narrowTo ?? application.scopes;
+    // Of a person alone there is nothing in an exchange.
+    const isOf = (name: string) => grant === 'jwt_bearer' || !IDENTITY_SCOPES.includes(name);
+    const scopes = narrowTo ?? application.scopes.filter(isOf);
     if (scopes.length > 0) form.set('scope', scopes.join(' '));
   }
   const called = await ask(context, parts, {

@@ -11,6 +11,7 @@ import { hash } from './adapter.ts';
 import { inOAuthWords, listOf, scopeClaim, scopedFor } from './grants/grant.ts';
 import { type Engine, NO_WORKLOAD, type PreparedRequest } from './parts.ts';
 import type { LoginSource } from './people/contract.ts';
+import { keepResources, type ResourceSource, withinGranted } from './resources.ts';
 
 /** What the two models have in common, as far as it is used here. */
 type TokenModel = {
@@ -34,7 +35,7 @@ type TokenClass = {
   new (properties: Readonly<Record<string, unknown>>): TokenModel;
 };
 
-type SourceModel = { readonly scope?: string | undefined };
+type SourceModel = ResourceSource & { readonly scope?: string | undefined };
 type SourceClass = { prototype: { consume(): Promise<void> } };
 
 /** Before a token that introspection and revocation are to find although it is a JWT; nobody else knows it. */
@@ -57,7 +58,10 @@ export function useCoreTokens(provider: Provider, engine: Engine): void {
   const machine = provider.ClientCredentials as unknown as TokenClass;
   const verify = verifier(engine);
   // RFC 7592 section 2.3: tokens of a client that is gone are good for nothing.
-  const isKnown = async (id: unknown) => (await provider.Client.find(String(id))) !== undefined;
+  // One that a rule gave a process that is no client has none.
+  const isKnown = async (id: unknown) =>
+    id === undefined || (await provider.Client.find(String(id))) !== undefined;
+  keepResources(provider);
   issueByCore(person, engine, true);
   issueByCore(machine, engine, false);
   for (const source of [provider.AuthorizationCode, provider.DeviceCode, provider.RefreshToken])
@@ -121,7 +125,11 @@ function verifier(engine: Engine): (value: string) => Promise<Claims | undefined
 function issueByCore(model: TokenClass, engine: Engine, isPerson: boolean): void {
   model.prototype.save = async function save(this: TokenModel): Promise<string> {
     const ctx = Provider.ctx as KoaContextWithOIDC;
-    const scoped = scopedOf(ctx, engine, this.scope, isPerson);
+    const scoped = scopedOf(ctx, engine, {
+      scope: this.scope,
+      isPerson,
+      source: isPerson ? sourceOf(ctx) : undefined,
+    });
     this.scope = scoped.scopes.join(' ') || undefined;
     this.expiresIn = scoped.ttlSeconds;
     this.jti ??= this.generateTokenId();
@@ -155,12 +163,22 @@ function consumeAfterDecision({ prototype }: SourceClass, engine: Engine): void 
   prototype.consume = async function consumeDecided(this: SourceModel) {
     const ctx = Provider.ctx as KoaContextWithOIDC;
     const { scope } = ctx.oidc.params ?? {};
-    scopedOf(ctx, engine, typeof scope === 'string' && scope !== '' ? scope : this.scope, true);
+    scopedOf(ctx, engine, {
+      scope: typeof scope === 'string' && scope !== '' ? scope : this.scope,
+      isPerson: true,
+      source: this,
+    });
     await consume.call(this);
   };
 }
 
-function scopedOf(ctx: KoaContextWithOIDC, engine: Engine, scope: string | undefined, isPerson: boolean) {
+type Made = {
+  readonly scope: string | undefined;
+  readonly isPerson: boolean;
+  readonly source: ResourceSource | undefined;
+};
+
+function scopedOf(ctx: KoaContextWithOIDC, engine: Engine, { scope, isPerson, source }: Made) {
   const sent = (ctx.oidc.body ?? {}) as Readonly<Record<string, string | string[] | undefined>>;
   // What a client asks for itself is read as it was sent: the provider drops scopes that it does not know.
   const { narrowTo } = ctx.req as PreparedRequest;
@@ -169,8 +187,9 @@ function scopedOf(ctx: KoaContextWithOIDC, engine: Engine, scope: string | undef
     .filter((name) => name !== '' && (narrowTo?.includes(name) ?? true));
   if (narrowTo !== undefined && names.length === 0)
     throw new errors.InvalidScope('none of these scopes was granted', narrowTo.join(' '));
-  const asked = isPerson || names.length > 0 ? names : undefined;
-  const audience = [...new Set([...listOf(sent.resource), ...listOf(sent.audience)])];
+  const named = [...new Set([...listOf(sent.resource), ...listOf(sent.audience)])];
+  const { scopes, audience } = withinGranted({ scopes: names, audience: named }, source, engine.scoping);
+  const asked = isPerson || scopes.length > 0 ? scopes : undefined;
   return scopedFor(ctx, engine, { scopes: asked, audience, isPerson });
 }
 
@@ -197,7 +216,9 @@ async function claimsFor(
 }
 
 /** What the token is made of: a code, a refresh token, or a password that was just checked. */
-function sourceOf(ctx: KoaContextWithOIDC): LoginSource | undefined {
+function sourceOf(ctx: KoaContextWithOIDC): (LoginSource & ResourceSource) | undefined {
   const { AuthorizationCode, DeviceCode, RefreshToken } = ctx.oidc.entities;
-  return (AuthorizationCode ?? DeviceCode ?? RefreshToken ?? ctx.state.login) as LoginSource | undefined;
+  return (AuthorizationCode ?? DeviceCode ?? RefreshToken ?? ctx.state.login) as
+    | (LoginSource & ResourceSource)
+    | undefined;
 }

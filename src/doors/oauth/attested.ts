@@ -31,7 +31,10 @@ export async function answerAttested(
     throw new IssuerError('invalid_request', 'neither resource nor audience', {
       shown: { reason: 'resource or audience is missing' },
     });
-  const { token, claims } = await issuer.issueToken('oauth', peer, { audience: parseAudience(audience) });
+  const { token, claims } = await issuer.issueToken('oauth', peer, {
+    audience: parseAudience(audience),
+    type: 'at+jwt',
+  });
   const body = JSON.stringify({
     access_token: token,
     token_type: 'Bearer',

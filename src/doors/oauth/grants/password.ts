@@ -5,7 +5,7 @@
 import { errors } from 'oidc-provider';
 import { IssuerError } from '../../../core/errors.ts';
 import { withFaultsNamed } from '../faults.ts';
-import { type GrantModule, scopedFor, scopesOf } from './grant.ts';
+import { audienceOf, type GrantModule, scopedFor, scopesOf } from './grant.ts';
 
 export const grant: GrantModule = {
   parameters: ['username', 'password', 'scope', 'acr_values', 'resource', 'audience', 'otp'],
@@ -42,8 +42,12 @@ export const grant: GrantModule = {
     const accessToken = await token.save();
     const isOffline = client.grantTypeAllowed('refresh_token') && scopes.includes('offline_access');
     const { acr, authTime } = login;
+    const audience = audienceOf(ctx);
     const refresh = isOffline
-      ? new provider.RefreshToken({ ...common, amr: [...login.amr], acr, authTime, rotations: 0 } as never)
+      ? new provider.RefreshToken({
+          ...{ ...common, amr: [...login.amr], acr, authTime, rotations: 0 },
+          ...(audience.length === 0 ? {} : { resource: audience }),
+        } as never)
       : undefined;
     ctx.body = {
       access_token: accessToken,
