@@ -207,6 +207,8 @@ function features(engine: Engine): NonNullable<Configuration['features']> {
 
 /** The longest life of an access token. */
 const DAY_SECONDS = 86_400;
+/** The longest life of a device code. */
+const HOUR_SECONDS = 3600;
 
 function ttl(engine: Engine): Configuration['ttl'] {
   const { config } = engine;
@@ -219,12 +221,13 @@ function ttl(engine: Engine): Configuration['ttl'] {
     RefreshToken: (_ctx, _token, client) =>
       (client.refresh_token_ttl as number | undefined) ?? config.refreshTokenTtl,
     IdToken: 600,
-    // What it was given outlives none of its tokens.
-    Grant: Math.max(
-      ...config.clients.flatMap(({ refreshTokenTtl }) => refreshTokenTtl ?? []),
-      config.refreshTokenTtl,
-      DAY_SECONDS,
-    ),
+    // From the last authorization on; the tokens that a code is given come a little later, and none outlives it.
+    Grant:
+      Math.max(
+        ...config.clients.flatMap(({ refreshTokenTtl }) => refreshTokenTtl ?? []),
+        config.refreshTokenTtl,
+        DAY_SECONDS,
+      ) + HOUR_SECONDS,
     Session: config.sessionTtl,
     Interaction: 3600,
   };
