@@ -104,8 +104,8 @@ export function formsOf({ html, url }: Page): readonly Form[] {
       fields: Object.fromEntries(
         [...inner.matchAll(/<input[^>]*>/g)].flatMap(([input]) => {
           const name = attribute(input, 'name');
-          const isSent = name !== undefined && attribute(input, 'type') === 'hidden';
-          return isSent ? [[name, attribute(input, 'value') ?? '']] : [];
+          const value = attribute(input, 'value');
+          return name === undefined || value === undefined ? [] : [[name, value]];
         }),
       ),
     }),

@@ -118,6 +118,10 @@ suite('tokens', { concurrency: 1 }, () => {
     const url = `${server.issuer}/connect/introspect`;
     const asPublic = await post(url, { token: access, client_id: 'open' });
     assert.deepEqual(asPublic.body, { active: false });
+    const discovery = await fetch(`${server.issuer}/.well-known/oauth-authorization-server`);
+    const offered = (await discovery.json()) as Record<string, readonly string[]>;
+    assert.equal(offered.introspection_endpoint_auth_methods_supported?.includes('none'), false);
+    assert.equal(offered.revocation_endpoint_auth_methods_supported?.includes('none'), true);
     assert.equal((await post(url, { token: access }, basic('legacy', 'x'))).status, 401);
     for (const path of ['introspect', 'revocation']) {
       const at = `${server.issuer}/connect/${path}`;

@@ -28,6 +28,13 @@ import { registrationFeatures, useInitialToken } from './registration.ts';
 
 export type OpenGrants = readonly { readonly type: string; readonly grant: GrantModule }[];
 
+/** Not `form_post`, whose page has a script. */
+class OwnProvider extends Provider {
+  override registerResponseMode(...[name, handler]: Parameters<Provider['registerResponseMode']>): void {
+    if (name !== 'form_post') super.registerResponseMode(name, handler);
+  }
+}
+
 class RingSigningKey extends ExternalSigningKey {
   readonly #key: RingKey;
   readonly #sign: Engine['sign'];
@@ -63,7 +70,7 @@ export function buildProvider(
   clients: readonly ClientMetadata[],
   grants: OpenGrants,
 ): Provider {
-  const provider = new Provider(engine.issuer.identifier, {
+  const provider = new OwnProvider(engine.issuer.identifier, {
     ...settings(engine),
     clients: [...clients],
     jwks: { keys: [...signingKeys(ring, engine.sign)] },
