@@ -208,5 +208,4 @@ export type People = {
   readonly renderError: (context: KoaContextWithOIDC, out: ErrorOut, error: Error) => void;
   /** On the admin socket: GET /v1/users, POST /v1/users/{add,remove,password,totp}. */
   readonly adminRoutes: readonly Route[];
-  close(): Promise<void>;
 };
