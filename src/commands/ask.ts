@@ -11,6 +11,9 @@ export type Question = {
   readonly bytes?: Buffer;
 };
 
+/** Where to ask, and what names another one. */
+export type Socket = { readonly path: string; readonly namedBy: string };
+
 export type Answer = { readonly status: number; readonly body: Buffer };
 
 export const SOCKET_OPTION: Option = {
@@ -44,19 +47,19 @@ export function developmentSocket({ env, uid }: Io): string {
   return join(own === undefined ? `/tmp/mintmark-${uid}` : join(own, 'mintmark'), 'api.sock');
 }
 
-export function workloadSocket({ io, values }: Invocation): string {
+export function workloadSocket({ io, values }: Invocation): Socket {
   const named = values.text('socket') ?? variable(io.env, 'MINTMARK_SOCKET');
-  if (named !== undefined) return named;
-  return existsSync(SYSTEM_SOCKET) ? SYSTEM_SOCKET : developmentSocket(io);
+  const usual = existsSync(SYSTEM_SOCKET) ? SYSTEM_SOCKET : developmentSocket(io);
+  return { path: named ?? usual, namedBy: 'MINTMARK_SOCKET or --socket' };
 }
 
-export function adminSocket(invocation: Invocation): string {
+export function adminSocket(invocation: Invocation): Socket {
   const { io, values } = invocation;
-  return (
+  const path =
     values.text('admin') ??
     variable(io.env, 'MINTMARK_ADMIN') ??
-    join(dirname(workloadSocket(invocation)), 'admin.sock')
-  );
+    join(dirname(workloadSocket(invocation).path), 'admin.sock');
+  return { path, namedBy: 'MINTMARK_ADMIN or --admin' };
 }
 
 /** The same of one of the further issuers, where `--issuer` names it. */
@@ -67,27 +70,27 @@ export function ofIssuer({ values }: Invocation, question: Question): Question {
 }
 
 /** Throws CommandError `unreachable` with what to look at. */
-export async function ask(socketPath: string, question: Question): Promise<Answer> {
+export async function ask(socket: Socket, question: Question): Promise<Answer> {
   // Node would take no path for port 80 of this machine.
-  if (socketPath === '') throw new CommandError('the path of the socket is empty', EXIT.usage);
+  if (socket.path === '') throw new CommandError('the path of the socket is empty', EXIT.usage);
   const body =
     question.bytes ??
     (question.fields === undefined ? undefined : Buffer.from(JSON.stringify(question.fields)));
   const type = question.bytes === undefined ? 'application/json' : 'application/octet-stream';
   return new Promise((resolve, reject) => {
     const outgoing = request({
-      socketPath,
+      socketPath: socket.path,
       path: question.path,
       method: question.method ?? (body === undefined ? 'GET' : 'POST'),
       headers: body === undefined ? {} : { 'Content-Type': type, 'Content-Length': body.length },
       timeout: TIMEOUT_MS,
     });
     outgoing.on('timeout', () => outgoing.destroy(new Error('no answer within 30 s')));
-    outgoing.on('error', (error) => reject(unreachable(socketPath, error)));
+    outgoing.on('error', (error) => reject(unreachable(socket, error)));
     outgoing.on('response', (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', (error) => reject(unreachable(socketPath, error)));
+      response.on('error', (error) => reject(unreachable(socket, error)));
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
     });
     outgoing.end(body);
@@ -102,12 +105,8 @@ export function printable(text: string): string {
 }
 
 /** The answer's JSON; throws CommandError with the issuer's own words where it refused. */
-export async function askJson<T>(
-  socketPath: string,
-  question: Question,
-  member?: keyof T & string,
-): Promise<T> {
-  const value = parseAnswer(await ask(socketPath, question));
+export async function askJson<T>(socket: Socket, question: Question, member?: keyof T & string): Promise<T> {
+  const value = parseAnswer(await ask(socket, question));
   if (member !== undefined && value[member] === undefined) throw foreign(`"${member}" is missing`);
   return value as T;
 }
@@ -136,14 +135,14 @@ function foreign(what: string): CommandError {
   return new CommandError(`what answers is no issuer of this version (${what}): see --socket and --admin`);
 }
 
-function unreachable(socketPath: string, error: Error): CommandError {
+function unreachable({ path, namedBy }: Socket, error: Error): CommandError {
   const code = (error as NodeJS.ErrnoException).code ?? error.message;
   if (code === 'EACCES')
     return new CommandError(
-      `you may not open ${socketPath}: a workload's socket is for its group (socket.group), the admin socket for the user that Mintmark runs as`,
+      `you may not open ${path}: a workload's socket is for its group (socket.group), the admin socket for the user that Mintmark runs as`,
     );
   return new CommandError(
-    `no issuer answers at ${socketPath} (${code}): is \`mintmark serve\` running? MINTMARK_SOCKET or --socket names another socket`,
+    `no issuer answers at ${path} (${code}): is \`mintmark serve\` running? ${namedBy} names another socket`,
     EXIT.unreachable,
   );
 }

@@ -3,10 +3,16 @@ import type { Path } from './problems.ts';
 
 /** What @kubernetes/client-node needs. */
 const KUBERNETES = [22, 19] as const;
+/** Where node:sqlite is there unasked, for OAuth's records; oidc-provider has no wish for an earlier one either. */
+const OAUTH = [22, 13] as const;
 
 const NEEDS: Readonly<Record<string, readonly [number, number]>> = {
   'attestors.kubernetes': KUBERNETES,
   'doors.webhook': KUBERNETES,
+  'doors.oauth': OAUTH,
+  'doors.aws-sso-oidc': OAUTH,
+  'doors.vultr': OAUTH,
+  'records.sqlite': OAUTH,
   'keys.store.kubernetes-secret': KUBERNETES,
 };
 

@@ -83,7 +83,7 @@ export function decideScopes(
         ? wanted
         : wanted.filter((scope) => isIdentity(scope) || covered.includes(scope)),
     audience: resources.length === 0 ? [context.issuer] : resources.map(({ audience }) => audience),
-    ttlSeconds: client.accessTokenTtlSeconds ?? Math.min(context.ttlSeconds, ...ttls),
+    ttlSeconds: Math.min(client.accessTokenTtlSeconds ?? context.ttlSeconds, ...ttls),
     algorithm: resources.find(({ algorithm }) => algorithm !== undefined)?.algorithm ?? 'RS256',
   };
 }

@@ -38,7 +38,7 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
     context.records(),
     context.secret('oauth-secret'),
   ]);
-  const { engine, handle, server, close } = await openEngine({ ...context, config: block, records, secret });
+  const { engine, handle, server } = await openEngine({ ...context, config: block, records, secret });
   const pass = (peerOf?: FrameParts['peerOf']) => async (http: Context) => {
     try {
       const peer = peerOf && requirePeer(peerOf, http);
@@ -55,7 +55,7 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
   );
   const tokens = route('POST', `${prefix}${block.path}/token`, pass(context.peerOf));
   return [
-    { name: 'oauth', surface: 'public', routes: shown.flat(), close, offers: { oauth: server } },
+    { name: 'oauth', surface: 'public', routes: shown.flat(), offers: { oauth: server } },
     { name: 'oauth', surface: 'workload', routes: [tokens] },
     { name: 'oauth', surface: 'admin', routes: engine.people.adminRoutes },
   ];

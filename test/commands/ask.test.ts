@@ -10,8 +10,8 @@ suite('asking a running issuer', () => {
   test('an empty variable says nothing', () => {
     const env = { MINTMARK_SOCKET: '', MINTMARK_ADMIN: '', XDG_RUNTIME_DIR: '' };
     const invocation = { io: { env, uid: 7 } as unknown as Io, values: new Values({}), words: [] };
-    assert.ok(workloadSocket(invocation).startsWith('/'));
-    assert.match(adminSocket(invocation), /^\/.*\/admin\.sock$/);
+    assert.ok(workloadSocket(invocation).path.startsWith('/'));
+    assert.match(adminSocket(invocation).path, /^\/.*\/admin\.sock$/);
   });
 
   test('an empty option is a mistake, and MINTMARK_CONFIG= names no file', async () => {
@@ -27,8 +27,23 @@ suite('asking a running issuer', () => {
     assert.doesNotMatch(stderr, /ENOENT|cannot read/);
   });
 
+  test('a socket that is not there: what names another one', async () => {
+    for (const [args, option] of [
+      [['users', 'list', '--admin'], 'MINTMARK_ADMIN or --admin'],
+      [['explain', '--pid', '1', '--aud', 'x', '--admin'], 'MINTMARK_ADMIN or --admin'],
+      [['token', '--aud', 'x', '--socket'], 'MINTMARK_SOCKET or --socket'],
+    ] as const) {
+      const { code, stderr } = await mintmark([...args, '/nowhere/some.sock']);
+      assert.equal(code, EXIT.unreachable);
+      assert.ok(stderr.includes(`${option} names another socket`), stderr);
+    }
+  });
+
   test('never goes by TCP', async () => {
-    await assert.rejects(ask('', { path: '/' }), (error: CommandError) => error.exitCode === EXIT.usage);
+    await assert.rejects(
+      ask({ path: '', namedBy: '' }, { path: '/' }),
+      (error: CommandError) => error.exitCode === EXIT.usage,
+    );
   });
 
   test('what is no answer of an issuer is said to be none', () => {

@@ -18,6 +18,20 @@ test('a plug-in that needs a later Node says so', () => {
   }
 });
 
+test('so does the OAuth server, with its records in SQLite', () => {
+  for (const at of [
+    ['doors', 'oauth'],
+    ['doors', 'aws-sso-oidc'],
+    ['doors', 'vultr'],
+    ['records', 'sqlite'],
+  ]) {
+    for (const version of ['v20.19.0', 'v22.12.0'])
+      assert.equal(nodeProblem(at, version), `needs Node 22.13 or later; this is ${version}`);
+    for (const version of ['v22.13.0', 'v24.0.0', process.version])
+      assert.equal(nodeProblem(at, version), undefined);
+  }
+});
+
 test('the stand-alone issuer runs on any that package.json allows', () => {
   for (const at of [
     ['attestors', 'unix'],

@@ -81,6 +81,7 @@ suite('aws sso login in Chromium', { concurrency: 1 }, () => {
     const device = await client.send(new StartDeviceAuthorizationCommand({ ...ours, startUrl: START_URL }));
     const { page, complaints } = await openPage(t);
     await page.goto(String(device.verificationUriComplete));
+    await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByText(String(device.userCode)).waitFor();
     await page.getByRole('button', { name: 'Continue' }).click();
     await signIn(page);

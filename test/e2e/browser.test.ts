@@ -239,6 +239,7 @@ suite('the pages in Chromium', () => {
     });
     const { verification_uri_complete: link } = (await device.json()) as Record<string, string>;
     await page.goto(link ?? '');
+    await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByRole('heading', { name: 'Is this your device?' }).waitFor();
     await page.getByRole('button', { name: 'Cancel' }).click();
     await page.getByRole('alert').getByText('not connected').waitFor();

@@ -82,7 +82,6 @@ export async function serveIdentity(t: TestContext, setup: Setup = {}): Promise<
     clock: { now, elapsed: now },
     onLogin: (event) => events.push(event),
   });
-  t.after(() => people.close());
   const create = providerFactory(issuer, people, setup.clients ?? CLIENTS);
   let provider = create();
   app.keys = provider.keys as string[];

@@ -23,13 +23,15 @@ type Answer = Omit<Page, 'url'>;
 
 const REDIRECTS_MAX = 10;
 
-/** Where the application would be: the address is not opened, as nobody listens there. */
-export function openBrowser(application: string): Browser {
+type More = Readonly<Record<string, string>>;
+
+/** Where the application would be: the address is not opened, as nobody listens there. `more` are headers of each request. */
+export function openBrowser(application: string, more: More = {}): Browser {
   const cookies = new Map<string, string>();
   async function load(url: string, body?: URLSearchParams): Promise<Page> {
     let [at, form] = [url, body];
     for (let step = 0; step < REDIRECTS_MAX; step++) {
-      const { status, headers, html } = await send(at, cookies, form);
+      const { status, headers, html } = await send(at, cookies, more, form);
       keep(headers.getSetCookie());
       const location = headers.get('location');
       if (location === null) return { url: at, status, html, headers };
@@ -59,8 +61,14 @@ export function openBrowser(application: string): Browser {
 }
 
 /** As a browser does when somebody goes somewhere: fetch has a mind of its own about Sec-Fetch-Mode. */
-function send(url: string, cookies: ReadonlyMap<string, string>, form?: URLSearchParams): Promise<Answer> {
+function send(
+  url: string,
+  cookies: ReadonlyMap<string, string>,
+  more: More,
+  form?: URLSearchParams,
+): Promise<Answer> {
   const headers = {
+    ...more,
     Accept: 'text/html,*/*;q=0.8',
     'Sec-Fetch-Mode': 'navigate',
     'Sec-Fetch-Dest': 'document',
@@ -96,8 +104,8 @@ export function formsOf({ html, url }: Page): readonly Form[] {
       fields: Object.fromEntries(
         [...inner.matchAll(/<input[^>]*>/g)].flatMap(([input]) => {
           const name = attribute(input, 'name');
-          const isSent = name !== undefined && attribute(input, 'type') === 'hidden';
-          return isSent ? [[name, attribute(input, 'value') ?? '']] : [];
+          const value = attribute(input, 'value');
+          return name === undefined || value === undefined ? [] : [[name, value]];
         }),
       ),
     }),

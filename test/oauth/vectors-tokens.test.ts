@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { before, suite, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { decodeProtectedHeader, SignJWT } from 'jose';
 import { scopeOf } from '../system/suite.ts';
 import { adminPost } from './people.ts';
@@ -117,6 +118,10 @@ suite('tokens', { concurrency: 1 }, () => {
     const url = `${server.issuer}/connect/introspect`;
     const asPublic = await post(url, { token: access, client_id: 'open' });
     assert.deepEqual(asPublic.body, { active: false });
+    const discovery = await fetch(`${server.issuer}/.well-known/oauth-authorization-server`);
+    const offered = (await discovery.json()) as Record<string, readonly string[]>;
+    assert.equal(offered.introspection_endpoint_auth_methods_supported?.includes('none'), false);
+    assert.equal(offered.revocation_endpoint_auth_methods_supported?.includes('none'), true);
     assert.equal((await post(url, { token: access }, basic('legacy', 'x'))).status, 401);
     for (const path of ['introspect', 'revocation']) {
       const at = `${server.issuer}/connect/${path}`;
@@ -154,5 +159,23 @@ suite('tokens', { concurrency: 1 }, () => {
     assert.equal(both.status, 400);
     await revoke(access);
     assert.equal((await get(access)).status, 401);
+  });
+
+  test('tokens of somebody who is gone, or has a new password, are not active', async () => {
+    const admin = async (what: string, more = {}) =>
+      assert.equal(await adminPost(server.admin, `/v1/users/${what}`, { username: 'bob', ...more }), 200);
+    for (const [end, more] of [
+      ['password', { password: `${PASSWORD}, a new one` }],
+      ['remove', {}],
+    ] as const) {
+      await (end === 'password' ? admin('add', { password: PASSWORD }) : undefined);
+      const password = end === 'password' ? PASSWORD : `${PASSWORD}, a new one`;
+      const { access, refresh } = await tokens({ username: 'bob', password });
+      for (const token of [access, refresh]) assert.equal((await see(token)).body.active, true, end);
+      await setTimeout(1100); // lives are counted in seconds
+      await admin(end, more);
+      for (const token of [access, refresh])
+        assert.deepEqual((await see(token)).body, { active: false }, end);
+    }
   });
 });

@@ -27,16 +27,26 @@ export function createAddressOf(networks: readonly string[]): (request: Incoming
     return version !== 0 && trusted.check(address, FAMILY[version as 4 | 6]);
   };
   return ({ socket, headers }) => {
-    const forwarded = String(headers['x-forwarded-for'] ?? '')
-      .split(',')
-      .map(plain)
-      .filter((text) => isIP(text) !== 0);
-    const hops = [...forwarded, plain(socket.remoteAddress ?? '')];
-    while (hops.length > 1 && isTrusted(hops.at(-1) ?? '')) hops.pop();
-    return hops.at(-1) ?? '';
+    let nearest = plain(socket.remoteAddress ?? '');
+    const forwarded = String(headers['x-forwarded-for'] ?? '').split(',');
+    while (isTrusted(nearest)) {
+      const next = addressIn(forwarded.pop() ?? '');
+      // What is left of a hop that is no address may be made up.
+      if (next === undefined) break;
+      nearest = next;
+    }
+    return nearest;
   };
 }
 
+/** `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1` or `[2001:db8::1]:4711`; undefined for what is none, such as `unknown`. */
+function addressIn(hop: string): string | undefined {
+  const text = hop.trim();
+  const [, bracketed, dotted] = /^(?:\[([^\]]*)\](?::\d+)?|([\d.]+):\d+)$/.exec(text) ?? [];
+  const address = plain(bracketed ?? dotted ?? text);
+  return isIP(address) === 0 ? undefined : address;
+}
+
 function plain(address: string): string {
-  return address.trim().replace(MAPPED, '');
+  return address.replace(MAPPED, '');
 }

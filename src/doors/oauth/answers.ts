@@ -19,22 +19,28 @@ export function shapeAnswers(engine: Engine) {
     if (route === undefined) return;
     const body = ctx.body as Body | undefined;
     shapeRegistration(ctx);
-    if (route === 'introspection') completeIntrospection(ctx);
+    if (route === 'introspection') await orUnavailable(ctx, () => completeIntrospection(ctx, engine));
     if (route === 'device_authorization' && ctx.status === 200)
       ctx.body = { ...body, interval: engine.config.deviceInterval };
     if (body?.error === 'invalid_request' && NOT_ALLOWED.test(String(body.error_description)))
       ctx.body = { ...body, error: 'unauthorized_client' };
-    if (route === 'token' && body?.error === 'authorization_pending') await slowDown(ctx, engine);
+    if (route === 'token' && body?.error === 'authorization_pending')
+      await orUnavailable(ctx, () => slowDown(ctx, engine));
   };
 }
 
-async function slowDown(ctx: KoaContextWithOIDC, engine: Engine): Promise<void> {
+/** What the provider does itself for faults before it. */
+async function orUnavailable(ctx: KoaContextWithOIDC, shape: () => Promise<void>): Promise<void> {
   try {
-    if (!(await isTooSoon(ctx, engine))) return;
+    await shape();
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;
-    return answerFault(ctx, error);
+    answerFault(ctx, error);
   }
+}
+
+async function slowDown(ctx: KoaContextWithOIDC, engine: Engine): Promise<void> {
+  if (!(await isTooSoon(ctx, engine))) return;
   ctx.body = {
     error: 'slow_down',
     error_description: `poll every ${engine.config.deviceInterval} seconds`,

@@ -1,6 +1,7 @@
-/** The grant that somebody gave a client before; clients that ask nobody are given it here. */
+/** The grant that somebody gave a client before, which lives on; clients that ask nobody are given it here. */
 import type { Grant, KoaContextWithOIDC } from 'oidc-provider';
 import type { Engine } from './parts.ts';
+import { saveGrant } from './people/consent.ts';
 
 export async function existingGrant(ctx: KoaContextWithOIDC, engine: Engine): Promise<Grant | undefined> {
   await engine.people.rememberLogin(ctx);
@@ -9,10 +10,13 @@ export async function existingGrant(ctx: KoaContextWithOIDC, engine: Engine): Pr
   const grantId = result?.consent?.grantId ?? session.grantIdFor(client.clientId);
   const found = grantId === undefined ? undefined : await provider.Grant.find(grantId);
   const grant = found?.accountId === session.accountId ? found : undefined;
-  if (client.require_consent !== false) return grant;
+  if (client.require_consent !== false) {
+    if (grant !== undefined) await saveGrant(grant);
+    return grant;
+  }
   const given =
     grant ?? new provider.Grant({ clientId: client.clientId, accountId: session.accountId ?? '' });
   given.addOIDCScope([...ctx.oidc.requestParamScopes].join(' '));
-  await given.save();
+  await saveGrant(given);
   return given;
 }

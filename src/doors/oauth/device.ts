@@ -2,6 +2,7 @@
 import { errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { hash } from './adapter.ts';
 import type { Engine } from './parts.ts';
+import { networkOf } from './people/attempts.ts';
 
 const GUESSES_MAX = 60;
 const WINDOW_SECONDS = 600;
@@ -9,7 +10,7 @@ const WINDOW_SECONDS = 600;
 /** Codes that one address may try: of 20^8 it finds none. Throws an error of status 429. */
 export async function limitGuesses({ records, realm, clock }: Engine): Promise<void> {
   const { ip } = Provider.ctx as KoaContextWithOIDC;
-  const key = { realm, model: 'UserCodeGuess', id: hash(ip) };
+  const key = { realm, model: 'UserCodeGuess', id: hash(networkOf(ip)) };
   if ((await records.count(key, WINDOW_SECONDS, clock.now())) <= GUESSES_MAX) return;
   const error = new errors.CustomOIDCProviderError(
     'slow_down',

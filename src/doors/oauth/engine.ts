@@ -28,7 +28,6 @@ export type OpenEngine = {
   handle(request: IncomingMessage, response: ServerResponse, peer?: Peer): Promise<void>;
   /** For doors that translate another protocol. */
   readonly server: OAuthServer;
-  close(): Promise<void>;
 };
 
 export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
@@ -87,9 +86,6 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     engine,
     handle,
     server: serverOf(engine, handle, admit),
-    async close() {
-      await engine.people.close();
-    },
   };
 }
 

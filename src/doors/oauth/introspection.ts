@@ -21,11 +21,17 @@ export function revocationPolicy(_ctx: unknown, client: Client, token: Token): b
   return token.clientId === client.clientId;
 }
 
-/** All claims of a token, and not only those that the provider knows of. */
-export function completeIntrospection(ctx: KoaContextWithOIDC): void {
+/** All claims of a token, and not only those that the provider knows of; none where its person is gone. */
+export async function completeIntrospection(ctx: KoaContextWithOIDC, { people }: Engine): Promise<void> {
   const body = ctx.body as Readonly<Record<string, unknown>> | undefined;
   if (body?.active !== true) return;
-  const { AccessToken, ClientCredentials } = ctx.oidc.entities;
+  const { AccessToken, ClientCredentials, RefreshToken } = ctx.oidc.entities;
   const claims = claimsOf(AccessToken ?? ClientCredentials);
+  const { accountId } = AccessToken ?? RefreshToken ?? {};
+  const source = RefreshToken ?? { authTime: claims?.auth_time };
+  if (accountId !== undefined && (await people.findAccount(ctx, accountId, source)) === undefined) {
+    ctx.body = { active: false };
+    return;
+  }
   if (claims !== undefined) ctx.body = { ...body, ...claims, scope: scopeText(claims.scope) };
 }

@@ -3,7 +3,8 @@ import { allScopes } from './clients.ts';
 import { GRANTS } from './grants/index.ts';
 import type { OAuthConfig } from './settings.ts';
 
-const SECRETS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'];
+const SECRETS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
+const PROOFS = [...SECRETS, 'none'];
 /** What assertions and DPoP proofs are signed with. */
 export const ASSERTION_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA', 'Ed25519'] as const;
 export const PROOF_ALGORITHMS = ['ES256', 'EdDSA', 'Ed25519', 'RS256', 'PS256'] as const;
@@ -40,14 +41,14 @@ export function metadata(config: OAuthConfig, issuer: string): Readonly<Record<s
       .filter(([name]) => used.has(name))
       .map(([, { type }]) => type),
     response_types_supported: ['code'],
-    response_modes_supported: ['query', 'fragment', 'form_post'],
+    response_modes_supported: ['query', 'fragment'],
     code_challenge_methods_supported: ['S256'],
     scopes_supported: allScopes(config),
     claims_supported: CLAIMS,
-    token_endpoint_auth_methods_supported: SECRETS,
+    token_endpoint_auth_methods_supported: PROOFS,
     token_endpoint_auth_signing_alg_values_supported: ASSERTION_ALGORITHMS,
     introspection_endpoint_auth_methods_supported: SECRETS,
-    revocation_endpoint_auth_methods_supported: SECRETS,
+    revocation_endpoint_auth_methods_supported: PROOFS,
     dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
     authorization_response_iss_parameter_supported: true,
     prompt_values_supported: ['none', 'login', 'consent'],

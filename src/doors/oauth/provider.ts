@@ -28,6 +28,13 @@ import { registrationFeatures, useInitialToken } from './registration.ts';
 
 export type OpenGrants = readonly { readonly type: string; readonly grant: GrantModule }[];
 
+/** Not `form_post`, whose page has a script. */
+class OwnProvider extends Provider {
+  override registerResponseMode(...[name, handler]: Parameters<Provider['registerResponseMode']>): void {
+    if (name !== 'form_post') super.registerResponseMode(name, handler);
+  }
+}
+
 class RingSigningKey extends ExternalSigningKey {
   readonly #key: RingKey;
   readonly #sign: Engine['sign'];
@@ -63,7 +70,7 @@ export function buildProvider(
   clients: readonly ClientMetadata[],
   grants: OpenGrants,
 ): Provider {
-  const provider = new Provider(engine.issuer.identifier, {
+  const provider = new OwnProvider(engine.issuer.identifier, {
     ...settings(engine),
     clients: [...clients],
     jwks: { keys: [...signingKeys(ring, engine.sign)] },
@@ -207,6 +214,8 @@ function features(engine: Engine): NonNullable<Configuration['features']> {
 
 /** The longest life of an access token. */
 const DAY_SECONDS = 86_400;
+/** The longest life of a device code. */
+const HOUR_SECONDS = 3600;
 
 function ttl(engine: Engine): Configuration['ttl'] {
   const { config } = engine;
@@ -219,12 +228,13 @@ function ttl(engine: Engine): Configuration['ttl'] {
     RefreshToken: (_ctx, _token, client) =>
       (client.refresh_token_ttl as number | undefined) ?? config.refreshTokenTtl,
     IdToken: 600,
-    // What it was given outlives none of its tokens.
-    Grant: Math.max(
-      ...config.clients.flatMap(({ refreshTokenTtl }) => refreshTokenTtl ?? []),
-      config.refreshTokenTtl,
-      DAY_SECONDS,
-    ),
+    // From the last authorization on; the tokens that a code is given come a little later, and none outlives it.
+    Grant:
+      Math.max(
+        ...config.clients.flatMap(({ refreshTokenTtl }) => refreshTokenTtl ?? []),
+        config.refreshTokenTtl,
+        DAY_SECONDS,
+      ) + HOUR_SECONDS,
     Session: config.sessionTtl,
     Interaction: 3600,
   };

@@ -134,10 +134,6 @@ const client = v.pipe(
     ({ grants, public: isPublic }) => !(isPublic && grants.includes('client_credentials')),
     'is public: anybody could use client_credentials in its name',
   ),
-  v.check(
-    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
-    'password, token_exchange and jwt_bearer give bearer tokens, which dpop rules out',
-  ),
 );
 
 const resource = v.strictObject({

@@ -7,8 +7,10 @@ import type { UserClaims } from './claims.ts';
 import { LOCAL_IDP, type Login, type LoginSource, type Person } from './contract.ts';
 import type { Users } from './users.ts';
 
-/** The tenant of a login is remembered for as long: no refresh token should live longer. */
-const LOGIN_KEPT_SECONDS = 180 * 24 * 3600;
+/** The tenant of a login is remembered for longer than any refresh token may live, and on with each that it is read for. */
+const LOGIN_KEPT_SECONDS = 400 * 24 * 3600;
+/** Read within the first month, it need not be written again. */
+const LOGIN_LEFT_SECONDS = 370 * 24 * 3600;
 
 export type UpstreamPerson = {
   readonly idp: string;
@@ -75,6 +77,8 @@ export function createAccounts(parts: AccountsParts): Accounts {
       const idp = (await upstream(source.accountId ?? ''))?.idp ?? LOCAL_IDP;
       const found = await records.find({ realm, model: 'Login', id: loginId(source) }, clock.now());
       const tenant = found?.payload.tenant as string | undefined;
+      const isOld = (found?.expiresAt ?? 0) < clock.now() + LOGIN_LEFT_SECONDS;
+      if (tenant !== undefined && isOld) await keepTenant(source, tenant);
       return { idp, tenant, amr: source.amr ?? [], acr: source.acr };
     },
   };

@@ -34,7 +34,12 @@ export async function submitConsent(rooms: Rooms, visit: Visit): Promise<void> {
   if (missingOIDCClaims !== undefined) grant.addOIDCClaims([...missingOIDCClaims]);
   for (const [resource, scopes] of Object.entries(missingResourceScopes ?? {}))
     grant.addResourceScope(resource, scopes.join(' '));
-  return finish(visit, { consent: { grantId: await grant.save() } }, true);
+  return finish(visit, { consent: { grantId: await saveGrant(grant) } }, true);
+}
+
+/** Its whole life begins anew, as do those of the refresh tokens that come of it. */
+export function saveGrant(grant: Grant): Promise<string> {
+  return Object.assign(grant, { exp: Math.floor(Date.now() / 1000) + grant.expiration }).save();
 }
 
 /** What the client was granted before, or a new grant. */

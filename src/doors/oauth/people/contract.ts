@@ -162,7 +162,7 @@ export type PasswordQuestion = {
 export type Person = Account & { readonly idp: string };
 
 export type People = {
-  /** Answers /interaction/…; everything else goes on. */
+  /** Answers /interaction/…; everything else goes on, and no page comes back with a script. */
   readonly middleware: (context: Context, next: Next) => Promise<void>;
   readonly findAccount: (
     context: KoaContextWithOIDC,
@@ -208,5 +208,4 @@ export type People = {
   readonly renderError: (context: KoaContextWithOIDC, out: ErrorOut, error: Error) => void;
   /** On the admin socket: GET /v1/users, POST /v1/users/{add,remove,password,totp}. */
   readonly adminRoutes: readonly Route[];
-  close(): Promise<void>;
 };

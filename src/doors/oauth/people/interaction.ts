@@ -3,6 +3,7 @@ import type { Context, Next } from 'koa';
 import { IssuerError } from '../../../core/errors.ts';
 import { ERROR_STATUS } from '../../door.ts';
 import { showConsent, submitConsent } from './consent.ts';
+import { withOwnPages } from './library-pages.ts';
 import { abort, restart, showLogin, submitCode, submitPassword } from './login.ts';
 import { errorPage, expiredPage } from './pages/error.ts';
 import { beginUpstream, upstreamCallback } from './upstream-login.ts';
@@ -27,7 +28,7 @@ export function createMiddleware(rooms: Rooms): (context: Context, next: Next) =
   return async (context, next) => {
     const path = withoutPrefix(context.path, rooms.prefix);
     if (path !== '/interaction' && !path.startsWith('/interaction/')) {
-      await next();
+      await withOwnPages(rooms.brand, context, path, next);
       return;
     }
     try {

@@ -37,6 +37,5 @@ export function openPeople(parts: PeopleParts): People {
     claims: CLAIMS_BY_SCOPE,
     ...createSources(brand),
     adminRoutes: createUserRoutes(users, brand),
-    close: async () => undefined,
   };
 }

@@ -1,6 +1,7 @@
 /** The pages that oidc-provider asks for itself: device codes, logout, errors. */
 import type { ErrorOut, KoaContextWithOIDC } from 'oidc-provider';
 import type { People } from './contract.ts';
+import { givenUserCode } from './library-pages.ts';
 import { type Page, sendPage, sourcesOf } from './page.ts';
 import { deviceCodePage, deviceConfirmPage, deviceDonePage } from './pages/device.ts';
 import { errorPage, expiredPage } from './pages/error.ts';
@@ -16,7 +17,7 @@ export function createSources(brand: string): Sources {
     deviceFlow: {
       userCodeInputSource: (context, form, out, error) => {
         const isNumber = form.includes('inputmode="numeric"');
-        const { userCode } = Object(error) as { readonly userCode?: string };
+        const { userCode = givenUserCode(context) } = Object(error) as { readonly userCode?: string };
         send(
           context,
           deviceCodePage({

@@ -14,6 +14,28 @@ const API = 'https://api.example.com';
 const CREDENTIALS = { username: 'ada', password: PASSWORD };
 
 suite('a login by the pages', () => {
+  test('a grant lives on when it is given again', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+    const identity = await serveIdentity(t);
+    await identity.addUser('ada');
+    const browser = new Browser();
+    const allow = async () => {
+      const request = authorizationRequest(identity.issuer, { prompt: 'login consent' });
+      await browser.open(request.url);
+      await browser.submit('/login', CREDENTIALS);
+      await browser.submit('/consent', { decision: 'allow' });
+      return String((await redeem(identity, browser, request)).access_token);
+    };
+    const token = identity.provider().AccessToken;
+    const grantOf = async (value: string) =>
+      identity.provider().Grant.find(String((await token.find(value))?.grantId));
+    const first = await grantOf(await allow());
+    t.mock.timers.tick(5 * 24 * 3600 * 1000);
+    const second = await grantOf(await allow());
+    assert.equal(second?.jti, first?.jti);
+    assert.equal((second?.exp ?? 0) - (first?.exp ?? 0), 5 * 24 * 3600);
+  });
+
   test('password, consent, code, tokens with idp, amr and acr', async (t) => {
     const identity = await serveIdentity(t);
     const sub = await identity.addUser('Ada', { claims: { name: 'Ada Lovelace', email: 'ada@example.com' } });

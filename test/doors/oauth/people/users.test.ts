@@ -224,6 +224,20 @@ suite('the password grant’s check', () => {
     assert.equal(await check(undefined, code), undefined);
   });
 
+  test('the tenant stays with refresh tokens that live on for years', async (t) => {
+    const { people, addUser, advance } = await serveIdentity(t);
+    await addUser('ada', { tenants: ['acme'] });
+    const found = await people.passwords.check('ada', PASSWORD, {
+      address: '192.0.2.1',
+      acrValues: 'tenant:acme',
+    });
+    const { sub, sessionUid, authTime } = found ?? assert.fail();
+    for (let year = 0; year < 3; year++) {
+      advance(365 * 24 * 3600);
+      assert.equal((await people.loginOf({ accountId: sub, sessionUid, authTime })).tenant, 'acme');
+    }
+  });
+
   test('is limited as the pages are', async (t) => {
     const { people, addUser } = await serveIdentity(t, { config: { logins: { perUser: 2 } } });
     await addUser('ada');

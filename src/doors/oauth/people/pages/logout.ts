@@ -25,6 +25,26 @@ ${hidden('xsrf', xsrf)}
   };
 }
 
+export type ContinuePage = {
+  readonly action: string;
+  readonly fields: readonly (readonly [name: string, value: string])[];
+  readonly formAction: readonly string[];
+};
+
+/** An earlier session, or what is left of one, ends with it. */
+export function continuePage({ action, fields, formAction }: ContinuePage): Page {
+  return {
+    title: 'Continue',
+    formAction,
+    body: html`<h1>One more step</h1>
+<p class="lead">Your earlier sign-in in this browser ends here.</p>
+<form method="post" action="${action}">
+${fields.map(([name, value]) => hidden(name, value))}
+<button type="submit" autofocus>Continue</button>
+</form>`,
+  };
+}
+
 /** Who stayed signed in comes here too. */
 export function loggedOutPage(client: ClientName | undefined): Page {
   return {
