@@ -15,10 +15,7 @@ export async function openRecords(
   { clock, ...context }: RecordContext & { readonly clock: Clock },
 ): Promise<RecordStore> {
   const { name, block } = config.records ?? besideKeys(config.keys.store);
-  const [{ open }, { sweepRecords }] = await Promise.all([
-    recordStores[name as RecordStoreName](),
-    import('../doors/oauth/sweep.ts'),
-  ]);
+  const { open } = await recordStores[name as RecordStoreName]();
   const records = await (open as OpenRecords)(block, context);
   const stopSweeping = sweepRecords({ records, clock, warn: context.warn });
   const close = records.close.bind(records);
