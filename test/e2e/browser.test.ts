@@ -183,11 +183,13 @@ suite('the pages in Chromium', () => {
     const identity = await withAda(t);
     const { page, complaints } = await openPage(t, { javaScriptEnabled: false });
     await page.goto(authorizationRequest(identity.issuer).url);
+    await page.locator('#username:focus').waitFor();
     await page.keyboard.type('ada');
     await page.keyboard.press('Tab');
     await page.keyboard.type(PASSWORD);
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Allow access?' }).waitFor();
+    await page.waitForLoadState();
     await page.keyboard.press('Tab');
     await page.keyboard.press('Enter');
     await page.waitForURL('https://www.elsewhere.example/home');
@@ -216,6 +218,7 @@ suite('the pages in Chromium', () => {
     await page.goto(authorizationRequest(identity.issuer, { client_id: 'trusted' }).url);
     await signIn(page);
     await page.getByRole('heading', { name: 'Enter your code' }).waitFor();
+    await page.locator('#code:focus').waitFor();
     await page.keyboard.type(new TOTP({ secret: String(secret) }).generate().replace(/(...)/, '$1 '));
     await page.keyboard.press('Enter');
     await page.waitForURL('https://www.elsewhere.example/home');
