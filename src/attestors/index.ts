@@ -1,6 +1,7 @@
 /** The attestors. A new one is one file and one line here. */
 import type { KubeConfig } from '@kubernetes/client-node';
-import type { Clock, PublicJwk } from '../core/ports.ts';
+import type { PublicJwk } from '../core/key-ports.ts';
+import type { Clock } from '../core/ports.ts';
 
 /** What compose.ts hands to an attestor. */
 export type AttestorContext = {

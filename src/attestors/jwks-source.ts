@@ -1,6 +1,6 @@
 /** Where an issuer's keys come from: the configuration, a file, our own ring. (Another's server: jwks-remote.ts.) */
 import { readFile, stat } from 'node:fs/promises';
-import type { PublicJwk } from '../core/ports.ts';
+import type { PublicJwk } from '../core/key-ports.ts';
 import { DOCUMENT_MAX_BYTES } from './jwks-fetch.ts';
 import { hasPrivateKeys, type KeySet, parseKeySet } from './jwt-keys.ts';
 

@@ -5,6 +5,7 @@ import { DEFAULT_CACHE_SECONDS } from '../config/listeners.ts';
 import type { Config } from '../config.ts';
 import { buildDocuments, type PublicDocuments } from '../core/discovery.ts';
 import { IssuerError } from '../core/errors.ts';
+import type { KeyMaterial, KeyStore } from '../core/key-ports.ts';
 import {
   activeKey,
   adopt,
@@ -15,7 +16,7 @@ import {
   secondsUntilReady,
 } from '../core/key-ring.ts';
 import type { Policy } from '../core/policy.ts';
-import type { Algorithm, Clock, KeyMaterial, KeyStore } from '../core/ports.ts';
+import type { Algorithm, Clock } from '../core/ports.ts';
 import { effectiveUid, tryLock } from '../net/kernel.ts';
 import { describeKey, generateKey } from '../signers/key-material.ts';
 import { type LiveRing, openLiveRing, STALE_AFTER_SECONDS } from '../signers/live-ring.ts';

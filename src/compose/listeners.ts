@@ -2,7 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Names } from '../attestors/names.ts';
 import type { Config } from '../config.ts';
-import type { Clock, KeyStore, Peer } from '../core/ports.ts';
+import type { KeyStore } from '../core/key-ports.ts';
+import type { Clock, Peer } from '../core/ports.ts';
 import type { Surface } from '../doors/door.ts';
 import { inheritedSockets } from '../net/activation.ts';
 import type { OnRefused } from '../net/connections.ts';

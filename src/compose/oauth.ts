@@ -1,7 +1,8 @@
 /** What the OAuth door is handed, and what it asks of the keys. */
 import type { Config } from '../config.ts';
 import type { DecidedIssuer, Issuer } from '../core/issuer.ts';
-import type { Attestor, Clock, KeyStore, Peer, RingKey, SelectorKind } from '../core/ports.ts';
+import type { KeyStore, RingKey } from '../core/key-ports.ts';
+import type { Attestor, Clock, Peer, SelectorKind } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
 import { type DoorName, doors } from '../doors/index.ts';
 import type { OAuthContext } from '../doors/oauth.ts';

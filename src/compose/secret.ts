@@ -1,7 +1,7 @@
 /** A secret that every replica shares and that outlives restarts, kept sealed beside the keys. */
 import { randomBytes } from 'node:crypto';
 import { IssuerError } from '../core/errors.ts';
-import type { KeyStore } from '../core/ports.ts';
+import type { KeyStore } from '../core/key-ports.ts';
 
 const BYTES = 32;
 const ATTEMPTS = 8;

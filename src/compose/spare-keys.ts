@@ -1,5 +1,6 @@
 /** A few RSA keys made beforehand, one after the other: whoever needs one does not wait for it. */
-import type { Algorithm, KeyMaterial } from '../core/ports.ts';
+import type { KeyMaterial } from '../core/key-ports.ts';
+import type { Algorithm } from '../core/ports.ts';
 import { generateKey } from '../signers/key-material.ts';
 
 export type SpareKeys = {

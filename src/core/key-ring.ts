@@ -6,7 +6,8 @@
  * signers/live-ring.ts for how they follow the clock without its jumps.
  */
 import { IssuerError } from './errors.ts';
-import type { Algorithm, EpochSeconds, KeyMaterial, RingKey } from './ports.ts';
+import type { KeyMaterial, RingKey } from './key-ports.ts';
+import type { Algorithm, EpochSeconds } from './ports.ts';
 
 export type KeyRing = { readonly keys: readonly RingKey[]; readonly changedAt: EpochSeconds };
 

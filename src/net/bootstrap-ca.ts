@@ -12,7 +12,8 @@ import {
 } from 'node:crypto';
 import { isIP } from 'node:net';
 import { IssuerError } from '../core/errors.ts';
-import type { EpochSeconds, KeyStore } from '../core/ports.ts';
+import type { KeyStore } from '../core/key-ports.ts';
+import type { EpochSeconds } from '../core/ports.ts';
 import { buildCertificate } from './certificate.ts';
 import type { TlsPair } from './tls.ts';
 

@@ -4,7 +4,8 @@
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
-import type { Algorithm, EpochSeconds, KeyState, Recorder, RingKey } from '../core/ports.ts';
+import type { KeyState, RingKey } from '../core/key-ports.ts';
+import type { Algorithm, EpochSeconds, Recorder } from '../core/ports.ts';
 import { collectProcess } from './process.ts';
 
 export type MetricsParts = {

@@ -2,7 +2,8 @@
 import { createHash, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import { IssuerError } from '../core/errors.ts';
-import type { Algorithm, KeyMaterial, PublicJwk } from '../core/ports.ts';
+import type { KeyMaterial, PublicJwk } from '../core/key-ports.ts';
+import type { Algorithm } from '../core/ports.ts';
 
 const generatePair = promisify(generateKeyPair);
 const RSA_BITS = 2048;

@@ -5,16 +5,9 @@
  * store: exactly one wins each change, the others read it.
  */
 import { IssuerError } from '../core/errors.ts';
+import type { KeyMaterial, KeyStore, StoredBytes, StoreVersion } from '../core/key-ports.ts';
 import { advance, EMPTY_RING, type KeyRing, type RingSettings } from '../core/key-ring.ts';
-import type {
-  Algorithm,
-  Clock,
-  EpochSeconds,
-  KeyMaterial,
-  KeyStore,
-  StoredBytes,
-  StoreVersion,
-} from '../core/ports.ts';
+import type { Algorithm, Clock, EpochSeconds } from '../core/ports.ts';
 
 export type LiveRingParts = {
   readonly store: KeyStore;

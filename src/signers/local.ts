@@ -5,8 +5,9 @@
  */
 import { constants, sign as cryptoSign, type KeyObject, type SigningOptions } from 'node:crypto';
 import { IssuerError } from '../core/errors.ts';
+import type { RingKey } from '../core/key-ports.ts';
 import { activeKey, type KeyRing } from '../core/key-ring.ts';
-import type { Algorithm, Claims, RingKey, SignedToken, Signer, TokenType } from '../core/ports.ts';
+import type { Algorithm, Claims, SignedToken, Signer, TokenType } from '../core/ports.ts';
 
 type Scheme = {
   readonly digest: string | null;

@@ -6,8 +6,9 @@
  */
 import { createPrivateKey } from 'node:crypto';
 import { IssuerError } from '../core/errors.ts';
+import type { RingKey } from '../core/key-ports.ts';
 import type { KeyRing } from '../core/key-ring.ts';
-import { ALGORITHMS, type RingKey } from '../core/ports.ts';
+import { ALGORITHMS } from '../core/ports.ts';
 import { describeKey } from './key-material.ts';
 
 const FORMAT = 1;

@@ -1,6 +1,6 @@
 /** A store whose answers are not waited for without end: a disk or a server that hangs is a fault like any other. */
 import { IssuerError } from '../core/errors.ts';
-import type { KeyStore } from '../core/ports.ts';
+import type { KeyStore } from '../core/key-ports.ts';
 
 const TIMEOUT_SECONDS = 10;
 

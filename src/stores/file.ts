@@ -13,7 +13,7 @@ import fs from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
-import type { KeyStore, StoredBytes, StoreVersion } from '../core/ports.ts';
+import type { KeyStore, StoredBytes, StoreVersion } from '../core/key-ports.ts';
 import { assertOwnDirectory, type DirectoryLock, lockDirectory } from './directory.ts';
 import { assertDocumentName, assertDocumentSize, assertExpected, MAX_DOCUMENT_BYTES } from './document.ts';
 import {

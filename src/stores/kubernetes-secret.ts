@@ -14,7 +14,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
-import type { KeyStore, StoredBytes, StoreVersion } from '../core/ports.ts';
+import type { KeyStore, StoredBytes, StoreVersion } from '../core/key-ports.ts';
 import { assertDocumentName, assertDocumentSize, assertExpected } from './document.ts';
 import { decodeDocument, encodeDocument } from './document-bytes.ts';
 import type { StoreContext } from './index.ts';

@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
-import type { KeyStore, StoredBytes } from '../core/ports.ts';
+import type { KeyStore, StoredBytes } from '../core/key-ports.ts';
 import { assertDocumentName, assertDocumentSize, assertExpected } from './document.ts';
 
 export const config = v.strictObject({});

@@ -10,7 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { IssuerError } from '../core/errors.ts';
-import type { KeyStore, StoredBytes, StoreVersion } from '../core/ports.ts';
+import type { KeyStore, StoredBytes, StoreVersion } from '../core/key-ports.ts';
 import { assertDocumentName, assertDocumentSize } from './document.ts';
 import type { StoreContext } from './index.ts';
 import { config, type PostgresBlock } from './postgres-config.ts';

@@ -24,7 +24,7 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { IssuerError } from '../core/errors.ts';
-import type { KeyStore } from '../core/ports.ts';
+import type { KeyStore } from '../core/key-ports.ts';
 
 const OPENING = Buffer.from('MMSEAL1', 'latin1');
 const KEK_ID_BYTES = 8;

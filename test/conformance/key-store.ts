@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { suite, type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { IssuerError } from '../../src/core/errors.ts';
-import type { KeyStore } from '../../src/core/ports.ts';
+import type { KeyStore } from '../../src/core/key-ports.ts';
 
 const bytesOf = (text: string) => Buffer.from(text, 'utf8');
 

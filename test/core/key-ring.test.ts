@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { IssuerError } from '../../src/core/errors.ts';
+import type { RingKey } from '../../src/core/key-ports.ts';
 import {
   activeKey,
   adopt,
@@ -14,7 +15,7 @@ import {
   rotate,
   secondsUntilReady,
 } from '../../src/core/key-ring.ts';
-import { ALGORITHMS, type Algorithm, type RingKey } from '../../src/core/ports.ts';
+import { ALGORITHMS, type Algorithm } from '../../src/core/ports.ts';
 import { refusal } from '../conformance/key-store.ts';
 import { fakeKey } from '../fakes/keys.ts';
 

@@ -3,7 +3,7 @@
  * answered, when the test's plan says, or never.
  */
 import { IssuerError } from '../../src/core/errors.ts';
-import type { KeyStore, StoredBytes } from '../../src/core/ports.ts';
+import type { KeyStore, StoredBytes } from '../../src/core/key-ports.ts';
 
 /** What happens to one operation; seconds from when it was asked, undefined: never. */
 export type Plan = {

@@ -1,7 +1,8 @@
 /** Keys without cryptography, for tests that look at the ring only. */
 import type { KeyObject } from 'node:crypto';
+import type { KeyMaterial } from '../../src/core/key-ports.ts';
 import type { KeyRing } from '../../src/core/key-ring.ts';
-import type { Algorithm, KeyMaterial } from '../../src/core/ports.ts';
+import type { Algorithm } from '../../src/core/ports.ts';
 
 let made = 0;
 

@@ -1,7 +1,8 @@
 /** What must hold of each ring that is stored, seen from outside: from one commit to the next. */
 import assert from 'node:assert/strict';
+import type { RingKey } from '../../src/core/key-ports.ts';
 import { activeKey, type KeyRing, MAX_KEYS, type RingSettings } from '../../src/core/key-ring.ts';
-import { ALGORITHMS, type Algorithm, type RingKey } from '../../src/core/ports.ts';
+import { ALGORITHMS, type Algorithm } from '../../src/core/ports.ts';
 import { decodeFakeRing } from './keys.ts';
 
 type Counts = { commits: number; promotions: number; removals: number; ended: number };

@@ -10,7 +10,7 @@ import { suite, type TestContext, test } from 'node:test';
 import { connect, type TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import { IssuerError } from '../../src/core/errors.ts';
-import type { KeyStore } from '../../src/core/ports.ts';
+import type { KeyStore } from '../../src/core/key-ports.ts';
 import { type BootstrapCa, openBootstrapCa } from '../../src/net/bootstrap-ca.ts';
 import type { TlsPair } from '../../src/net/tls.ts';
 import { open as openMemory } from '../../src/stores/memory.ts';

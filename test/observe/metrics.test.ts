@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import type { Algorithm, RingKey } from '../../src/core/ports.ts';
+import type { RingKey } from '../../src/core/key-ports.ts';
+import type { Algorithm } from '../../src/core/ports.ts';
 import { createMetrics } from '../../src/observe/metrics.ts';
 import { issuance, refusal } from './events.ts';
 

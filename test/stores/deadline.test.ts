@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { KeyStore } from '../../src/core/ports.ts';
+import type { KeyStore } from '../../src/core/key-ports.ts';
 import { limitTime } from '../../src/stores/deadline.ts';
 import { open } from '../../src/stores/memory.ts';
 import { keyStoreSuite, refusal } from '../conformance/key-store.ts';

@@ -4,7 +4,7 @@ import fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import * as v from 'valibot';
-import type { KeyStore } from '../../src/core/ports.ts';
+import type { KeyStore } from '../../src/core/key-ports.ts';
 import { config, open } from '../../src/stores/file.ts';
 import { stores } from '../../src/stores/index.ts';
 import { sealStore } from '../../src/stores/sealed.ts';

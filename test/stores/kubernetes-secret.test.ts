@@ -5,7 +5,7 @@ import { suite, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import * as v from 'valibot';
-import type { KeyStore } from '../../src/core/ports.ts';
+import type { KeyStore } from '../../src/core/key-ports.ts';
 import { limitTime } from '../../src/stores/deadline.ts';
 import { config, open } from '../../src/stores/kubernetes-secret.ts';
 import { sealStore } from '../../src/stores/sealed.ts';

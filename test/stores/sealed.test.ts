@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import type { KeyStore } from '../../src/core/ports.ts';
+import type { KeyStore } from '../../src/core/key-ports.ts';
 import { open } from '../../src/stores/memory.ts';
 import { sealStore } from '../../src/stores/sealed.ts';
 import { refusal } from '../conformance/key-store.ts';

@@ -2,8 +2,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { Provider } from 'oidc-provider';
 import type { DecidedIssuer, Issuer } from '../../core/issuer.ts';
+import type { RingKey } from '../../core/key-ports.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
-import type { Clock, Peer, RingKey, SelectorKind, Workload } from '../../core/ports.ts';
+import type { Clock, Peer, SelectorKind, Workload } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
 import type { ScopeContext } from '../../core/scopes.ts';
 import type { Guests } from '../oauth-server.ts';

@@ -8,8 +8,8 @@ import {
   type KoaContextWithOIDC,
   Provider,
 } from 'oidc-provider';
+import type { RingKey } from '../../core/key-ports.ts';
 import type { KeyRing } from '../../core/key-ring.ts';
-import type { RingKey } from '../../core/ports.ts';
 import { useCoreTokens } from './access-tokens.ts';
 import { hash, openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';

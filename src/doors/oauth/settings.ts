@@ -2,10 +2,22 @@
 import * as v from 'valibot';
 import { ALGORITHMS } from '../../core/ports.ts';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
+import {
+  audience,
+  DAY,
+  flag,
+  life,
+  names,
+  path,
+  scopes,
+  text,
+  url,
+  urls,
+  VISIBLE,
+} from '../setting-kinds.ts';
 import { parseNetwork } from './address.ts';
 import { GRANTS } from './grants/index.ts';
 import { people } from './people/settings.ts';
-import { audience, DAY, flag, life, names, path, scopes, text, url, urls, VISIBLE } from './setting-kinds.ts';
 
 /** The others are for clients that an operator knows. */
 const REGISTERED_GRANTS = [

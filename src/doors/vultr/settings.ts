@@ -1,42 +1,8 @@
 /** The settings of `doors.vultr`. */
 import * as v from 'valibot';
+import { DAY, flag, life, scopes, text, VISIBLE } from '../setting-kinds.ts';
 
-const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
-const DURATION = /^([1-9]\d{0,6})([smhd])$/;
-const DAY = 86_400;
-const SCOPE = /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/;
-const VISIBLE = /^[\x21-\x7E]{1,255}$/;
 const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
-
-function text(form: RegExp, problem: string, description: string, example: string) {
-  return v.pipe(v.string(), v.regex(form, problem), v.description(description), v.examples([example]));
-}
-
-function life(description: string, example: string, maxSeconds: number) {
-  return v.pipe(
-    v.union([
-      v.pipe(v.number(), v.integer(), v.minValue(1)),
-      text(DURATION, `must be a time such as ${example}`, description, example),
-    ]),
-    v.transform((given) => {
-      if (typeof given === 'number') return given;
-      const [, count, unit] = DURATION.exec(given) ?? [];
-      return Number(count) * UNITS[unit as keyof typeof UNITS];
-    }),
-    v.check((seconds) => seconds <= maxSeconds, `must be at most ${maxSeconds} seconds`),
-    v.description(description),
-  );
-}
-
-function flag(description: string, fallback: boolean) {
-  return v.optional(v.pipe(v.boolean(), v.description(description)), fallback);
-}
-
-const scopes = (description: string) =>
-  v.pipe(
-    v.array(text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'orders.read')),
-    v.description(description),
-  );
 
 const client = v.pipe(
   v.strictObject({

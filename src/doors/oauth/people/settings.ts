@@ -1,6 +1,6 @@
 /** The settings of `doors.oauth.people`. */
 import * as v from 'valibot';
-import { DAY, path, scopes, text, url } from '../setting-kinds.ts';
+import { DAY, path, scopes, text, url } from '../../setting-kinds.ts';
 
 const name = text(
   /^[a-z0-9][a-z0-9-]{0,62}$/,

@@ -1,4 +1,4 @@
-/** The kinds of values in the settings of `doors.oauth`. */
+/** The kinds of values in the settings of doors. */
 import * as v from 'valibot';
 
 const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
