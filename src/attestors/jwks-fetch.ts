@@ -1,9 +1,8 @@
 /** One document from another issuer's server: bounded in size and time, from a public address, without a detour. */
-import { lookup } from 'node:dns';
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { isIP, type LookupFunction } from 'node:net';
-import { isLoopbackHost, isPublicAddress, unbracketed } from './public-address.ts';
+import { isIP } from 'node:net';
+import { isLoopbackHost, isPublicAddress, publicLookup, unbracketed } from './public-address.ts';
 
 export const DOCUMENT_MAX_BYTES = 256 * 1024;
 const FRESH_SECONDS = { least: 60, most: 86_400, unsaid: 300 };
@@ -55,13 +54,13 @@ function ask({ url: text, ca, allowPrivate, etag, signal }: FetchSettings): Prom
   if (fault !== undefined) throw new Error(`its URL ${fault}`);
   const url = new URL(text);
   const host = unbracketed(url.hostname);
-  if (isIP(host) !== 0 && !allowPrivate && !isPublicAddress(host)) throw new Error(privateHost(host));
+  if (isIP(host) !== 0 && !allowPrivate && !isPublicAddress(host)) throw privateHost(host);
   const headers = {
     Accept: 'application/json, application/jwk-set+json',
     'Accept-Encoding': 'identity',
     ...(etag === undefined ? {} : { 'If-None-Match': etag }),
   };
-  const common = { headers, agent: false, signal, ...(allowPrivate ? {} : { lookup: publicLookup }) };
+  const common = { headers, agent: false, signal, ...(allowPrivate ? {} : { lookup: internet }) };
   return new Promise((resolve, reject) => {
     const call =
       url.protocol === 'http:'
@@ -73,19 +72,10 @@ function ask({ url: text, ca, allowPrivate, etag, signal }: FetchSettings): Prom
   });
 }
 
-/** What it answers is what is connected to: a name that changes in between gains nothing. */
-const publicLookup: LookupFunction = (hostname, options, callback) => {
-  lookup(hostname, { ...options, all: true }, (error, found) => {
-    if (error !== null) return callback(error, []);
-    const [first, ...more] = found.filter(({ address }) => isPublicAddress(address));
-    if (first === undefined) return callback(new Error(privateHost(hostname)), []);
-    if (options.all === true) return callback(null, [first, ...more]);
-    callback(null, first.address, first.family);
-  });
-};
+const internet = publicLookup(privateHost);
 
-function privateHost(host: string): string {
-  return `${host} is no host of the internet (allowPrivate lets it be asked)`;
+function privateHost(host: string): Error {
+  return new Error(`${host} is no host of the internet (allowPrivate lets it be asked)`);
 }
 
 async function read(answer: IncomingMessage, etag: string | undefined): Promise<Fetched> {

@@ -1,5 +1,6 @@
 /** Which addresses are the internet's: whoever names a host to us must not make us ask a neighbour (SSRF). */
-import { BlockList, isIP } from 'node:net';
+import { lookup } from 'node:dns';
+import { BlockList, isIP, type LookupFunction } from 'node:net';
 
 /** https://www.iana.org/assignments/iana-ipv4-special-registry: everything that is not globally reachable. */
 const NOT_PUBLIC_V4 = [
@@ -41,6 +42,22 @@ export function isPublicAddress(address: string): boolean {
   if (isIP(address) !== 6 || address.includes('%')) return false;
   if (nat64.check(address, 'ipv6')) return isPublicAddress(embedded(address));
   return global.check(address, 'ipv6') && !notPublic.check(address, 'ipv6');
+}
+
+/**
+ * For a connection to the internet only. What it answers is what is connected to: a name that changes
+ * in between gains nothing.
+ */
+export function publicLookup(fault: (host: string) => Error): LookupFunction {
+  return (hostname, options, callback) => {
+    lookup(hostname, { ...options, all: true }, (error, found) => {
+      if (error !== null) return callback(error, []);
+      const [first, ...more] = found.filter(({ address }) => isPublicAddress(address));
+      if (first === undefined) return callback(fault(hostname), []);
+      if (options.all === true) return callback(null, [first, ...more]);
+      callback(null, first.address, first.family);
+    });
+  };
 }
 
 const loopback = new BlockList();

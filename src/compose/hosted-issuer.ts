@@ -17,6 +17,7 @@ import type { VultrConfig } from '../doors/vultr/settings.ts';
 import { open as openSigner, signWith } from '../signers/local.ts';
 import { exchangePolicy, oauthSettings } from './hosted-settings.ts';
 import { cacheForSeconds, openUntended, type Ring } from './keys.ts';
+import { internet } from './oauth.ts';
 import { type FindTrusted, trustingAttestor } from './trust.ts';
 
 export type HostedParts = {
@@ -116,7 +117,7 @@ async function openOAuth(
     createTokenId: randomUUID,
   });
   return openEngine({
-    ...{ config: oauthSettings(config, block, spec), issuer, records, clock, secret, warn, audit },
+    ...{ config: oauthSettings(config, block, spec), issuer, records, clock, secret, warn, audit, internet },
     ring: () => live.current,
     usersOf: block.users === 'shared' ? config.issuer : undefined,
     isTrusted: true,

@@ -29,6 +29,9 @@ export async function doorDemands({ doors: blocks, issuer }: Config): Promise<De
   };
 }
 
+/** Which addresses are the internet's; loaded where somebody has something fetched. */
+export const internet = () => import('../attestors/public-address.ts');
+
 export type OAuthContextParts = {
   readonly live: LiveRing;
   readonly store: KeyStore;
@@ -49,6 +52,7 @@ export function oauthContext(parts: OAuthContextParts): Omit<OAuthContext, 'peer
     secret: (name: string) => sharedSecret(store, name),
     ring: () => live.current,
     warn: observers.warn,
+    internet,
     audit: {
       login: (event) => observers.log.always({ door: 'oauth', ...event }, 'login'),
       refused: (detail) =>

@@ -5,7 +5,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { suite, test } from 'node:test';
 import { clientFetch } from '../../src/doors/oauth/client-fetch.ts';
+
 import { defer, type Scope } from '../system/start.ts';
+
+const internet = () => import('../../src/attestors/public-address.ts');
 
 const NOBODYS = [
   'https://127.0.0.1/jwks',
@@ -24,7 +27,7 @@ const NOBODYS = [
 ];
 
 suite('what clients have us fetch', () => {
-  const strict = clientFetch({ trusted: new Set(), isDevelopment: false });
+  const strict = clientFetch({ internet, trusted: new Set(), isDevelopment: false });
 
   for (const url of NOBODYS)
     test(`${url} is not asked`, () => assert.rejects(strict(url), /is no host of the internet/));
@@ -36,7 +39,11 @@ suite('what clients have us fetch', () => {
 
   test('an URL of the configuration is, exactly that one, and redirects are not followed', async (t) => {
     const { at, asked } = await serve(t);
-    const fetch = clientFetch({ trusted: new Set([`${at}/jwks`, `${at}/moved`]), isDevelopment: false });
+    const fetch = clientFetch({
+      internet,
+      trusted: new Set([`${at}/jwks`, `${at}/moved`]),
+      isDevelopment: false,
+    });
     const answer = await fetch(`${at}/jwks`);
     assert.deepEqual([answer.status, await answer.json()], [200, { keys: [] }]);
     assert.equal(answer.headers.get('cache-control'), 'max-age=60');
@@ -49,7 +56,7 @@ suite('what clients have us fetch', () => {
 
   test('in development anything is; whoever does not answer is given up', async (t) => {
     const { at } = await serve(t);
-    const fetch = clientFetch({ trusted: new Set(), isDevelopment: true });
+    const fetch = clientFetch({ internet, trusted: new Set(), isDevelopment: true });
     assert.equal((await fetch(`${at}/none`)).status, 204);
     await assert.rejects(fetch(`${at}/slow`, { signal: AbortSignal.timeout(50) }), { name: 'AbortError' });
   });

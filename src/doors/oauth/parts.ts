@@ -8,6 +8,7 @@ import type { Clock, Peer, SelectorKind, Workload } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
 import type { ScopeContext } from '../../core/scopes.ts';
 import type { Guests } from '../oauth-server.ts';
+import type { Internet } from './client-fetch.ts';
 import type { LoginEvent, People } from './people/contract.ts';
 import type { OAuthConfig } from './settings.ts';
 
@@ -33,6 +34,7 @@ export type EngineParts = {
   readonly secret: Uint8Array;
   readonly warn: (message: string) => void;
   readonly audit: OAuthAudit;
+  readonly internet: () => Promise<Internet>;
   /** The realm whose local users sign in here; its own where absent. */
   readonly usersOf?: string | undefined;
   /** Its clients were looked at before. */

@@ -144,11 +144,15 @@ const CLIENT_AUTH_METHODS = [
   'none',
 ] as const as unknown as NonNullable<Configuration['clientAuthMethods']>;
 
-function fetchOf({ config, issuer }: Engine) {
+function fetchOf({ config, issuer, internet }: Engine) {
   const uris = config.clients.flatMap(({ jwksUri }) =>
     jwksUri === undefined ? [] : [new URL(jwksUri).href],
   );
-  return clientFetch({ trusted: new Set(uris), isDevelopment: issuer.identifier.startsWith('http:') });
+  return clientFetch({
+    internet,
+    trusted: new Set(uris),
+    isDevelopment: issuer.identifier.startsWith('http:'),
+  });
 }
 
 function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
