@@ -8,7 +8,7 @@ EVERYDAY := 'test/*.test.ts' $(patsubst %,'%**/*.test.ts',$(ROOMS))
 # Each writes a file that is committed, or with --check compares it.
 GENERATORS := scripts/schema.ts scripts/chart-schema.ts scripts/chart-readme.ts scripts/chart-files.ts
 # What is compiled once is kept for every process that the tests start.
-TEST := NODE_COMPILE_CACHE=$(CURDIR)/node_modules/.cache/compiled node --test --test-reporter=spec
+TEST := env NODE_COMPILE_CACHE=$(CURDIR)/node_modules/.cache/compiled node --test --test-reporter=spec
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check fix build bench e2e cluster image pack schema clean
