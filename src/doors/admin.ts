@@ -6,7 +6,7 @@ import { IssuerError } from '../core/errors.ts';
 import type { RingKey } from '../core/key-ports.ts';
 import { ALGORITHMS, type Algorithm, type EpochSeconds } from '../core/ports.ts';
 import { readBody, readFields } from './body.ts';
-import type { Door, Method, Route } from './door.ts';
+import { answerJson, type Door, type Method, type Route } from './door.ts';
 import { bodyErrors, errorAnswer, jsonAnswer, jsonBody } from './openapi.ts';
 
 export type AdminParts = {
@@ -31,7 +31,11 @@ export type AdminParts = {
 
 export function open(parts: AdminParts): Door {
   const list = (context: Context) => {
-    context.body = { now: parts.now(), settings: parts.settings(), keys: parts.keys().map(describeKey) };
+    answerJson(context, {
+      now: parts.now(),
+      settings: parts.settings(),
+      keys: parts.keys().map(describeKey),
+    });
   };
   const rotate = async (context: Context) => {
     const fields = await readFields(context.req, ['algorithm', 'force']);
@@ -58,7 +62,7 @@ export function open(parts: AdminParts): Door {
     list(context);
   };
   const documents = (context: Context) => {
-    context.body = parts.documents();
+    answerJson(context, parts.documents());
   };
   const ca = (context: Context) => {
     const certificate = parts.caCertificate();

@@ -9,7 +9,7 @@ import { type ErrorCode, IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
 import type { BearerPeer, Decision, TokenRequest } from '../core/ports.ts';
 import { readFields } from './body.ts';
-import { type Door, ERROR_STATUS, type Route } from './door.ts';
+import { answerJson, type Door, ERROR_STATUS, type Route } from './door.ts';
 import { bodyErrors, errorAnswer, jsonBody } from './openapi.ts';
 
 export const config = v.strictObject({});
@@ -55,7 +55,7 @@ function route(path: string, operationId: string, answer: (http: Context) => Pro
     operation: operationOf(operationId),
     async handle(http) {
       http.set('Cache-Control', 'no-store');
-      http.body = await answer(http);
+      answerJson(http, await answer(http));
     },
   };
 }

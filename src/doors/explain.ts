@@ -4,7 +4,7 @@ import { IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
 import type { Explanation, UnixPeer } from '../core/ports.ts';
 import { readFields } from './body.ts';
-import { type Door, type FrameParts, type Route, requirePeer } from './door.ts';
+import { answerJson, type Door, type FrameParts, type Route, requirePeer } from './door.ts';
 import { audience, bodyErrors, errorAnswer, jsonAnswer, jsonBody } from './openapi.ts';
 
 export type SelfParts = { readonly issuer: Issuer; readonly peerOf: FrameParts['peerOf'] };
@@ -14,7 +14,7 @@ export function openForSelf({ issuer, peerOf }: SelfParts): Door {
   return door('workload', async (context) => {
     const { aud } = await readFields(context.req, ['aud']);
     const explanation = await issuer.explain(requirePeer(peerOf, context), { audience: parseAudience(aud) });
-    context.body = describe(explanation, false);
+    answerJson(context, describe(explanation, false));
   });
 }
 
@@ -33,7 +33,7 @@ export function openForAdmin({ issuer, openPeer }: AdminParts): Door {
     const peer = openPeer(pid);
     try {
       const explanation = await issuer.explain(peer, { audience: parseAudience(aud) });
-      context.body = { pid: peer.pid, ...describe(explanation, true) };
+      answerJson(context, { pid: peer.pid, ...describe(explanation, true) });
     } finally {
       peer.close();
     }

@@ -1,5 +1,5 @@
 /** For those who operate it: Prometheus' text format, liveness and readiness. */
-import type { Door, Route, Surface } from './door.ts';
+import { answerJson, type Door, type Route, type Surface } from './door.ts';
 
 export type StatusParts = {
   /** Prometheus' text exposition and its content type. */
@@ -15,12 +15,12 @@ export function open(parts: StatusParts, surface: Surface): Door {
     context.body = text;
   });
   const live = route('/livez', 'The process answers', (context) => {
-    context.body = { status: 'ok' };
+    answerJson(context, { status: 'ok' });
   });
   const ready = route('/readyz', 'A token can be minted', (context) => {
     const reasons = parts.notReady();
     context.status = reasons.length === 0 ? 200 : 503;
-    context.body = reasons.length === 0 ? { status: 'ok' } : { status: 'not ready', reasons };
+    answerJson(context, reasons.length === 0 ? { status: 'ok' } : { status: 'not ready', reasons });
   });
   return { name: 'status', surface, routes: [metrics, live, ready] };
 }

@@ -8,7 +8,7 @@ import type { Context } from 'koa';
 import { IssuerError } from '../core/errors.ts';
 import { decodeText } from './body.ts';
 import { type CaBundle, keepCaBundle } from './ca-bundle.ts';
-import type { Door } from './door.ts';
+import { answerJson, type Door } from './door.ts';
 import { errorAnswer, jsonAnswer } from './openapi.ts';
 import { createReading } from './reading.ts';
 import type { WebhookConfig } from './webhook-settings.ts';
@@ -54,7 +54,7 @@ export function open(block: WebhookConfig, context: WebhookContext): WebhookDoor
     inFlight++;
     try {
       const response = await answer(parseReview(bytes), block, context);
-      http.body = { apiVersion: VERSION, kind: 'AdmissionReview', response };
+      answerJson(http, { apiVersion: VERSION, kind: 'AdmissionReview', response });
     } finally {
       inFlight--;
     }
