@@ -36,7 +36,11 @@ const requiredHttp: Plugin = {
 
 /** What it says of a Node that has no long-term support yet, as that of package.json. */
 const UNSUPPORTED = /attention\.warn\('Unsupported runtime\.[^']*'\);/;
-/** oidc-provider knows its records by the names of its classes, which are not to be shortened. */
+/**
+ * oidc-provider knows its records and errors by the names of their classes, which are not to be shortened.
+ * Elsewhere a name would be set anew on every function that a request makes.
+ */
+const NAMED = /\/lib\/(models\/|helpers\/(errors|re_render_errors)\.js$)/;
 const namedProvider: Plugin = {
   name: 'named provider',
   setup: ({ onLoad }) =>
@@ -45,6 +49,7 @@ const namedProvider: Plugin = {
       const isIndex = path.endsWith('/lib/index.js');
       if (isIndex && !UNSUPPORTED.test(text)) throw new Error(`${path} warns of the runtime in other words`);
       const quiet = isIndex ? text.replace(UNSUPPORTED, '') : text;
+      if (!NAMED.test(path)) return { contents: quiet, loader: 'js' };
       const { code } = await transform(quiet, { keepNames: true, sourcemap: 'inline', sourcefile: path });
       return { contents: code, loader: 'js' };
     }),
