@@ -1,67 +1,40 @@
 /** The browser's part of `aws sso login`, in Chromium: the address that the CLI opens, and the device's link. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { createServer, type Server as Listener } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { after, before, suite, type TestContext, test } from 'node:test';
+import { after, before, suite, test } from 'node:test';
 import { CreateTokenCommand, StartDeviceAuthorizationCommand } from '@aws-sdk/client-sso-oidc';
 import { decodeJwt } from 'jose';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { cliUrl, DEVICE, PASSWORD, register, START_URL, sdk, startAws } from '../aws-sso-oidc/server.ts';
-import { isMissing } from '../stores/requires.ts';
 import type { Server } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
-
-const CHROMIUM = '/usr/bin/chromium';
+import { isThere, openChromium, openListener, openPage, signIn } from './chromium.ts';
 
 suite('aws sso login in Chromium', { concurrency: 1 }, () => {
   const scope = scopeOf();
-  let browser: Browser;
+  let browser: Browser | undefined;
   let server: Server;
   /** The CLI's own, which says that the window can be closed. */
-  let listener: Listener;
+  let listener: Awaited<ReturnType<typeof openListener>>;
   before(async () => {
-    if (!existsSync(CHROMIUM)) return;
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+    browser = await openChromium();
+    if (browser === undefined) return;
     server = await startAws(scope);
-    listener = createServer((_, response) => response.end('<title>done</title>You can close this window.'));
-    await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+    listener = await openListener();
   });
   after(async () => {
     await browser?.close();
     listener?.close();
-    listener?.closeAllConnections();
   });
 
-  async function openPage(t: TestContext) {
-    const context = await browser.newContext();
-    t.after(() => context.close());
-    const page = await context.newPage();
-    const complaints: string[] = [];
-    page.on('console', (message) => {
-      if (message.type() === 'error' && !/favicon/.test(message.location().url))
-        complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(error.message));
-    return { page, complaints };
-  }
-
-  async function signIn(page: Page): Promise<void> {
-    await page.getByLabel('User name').fill('ada');
-    await page.getByLabel('Password').fill(PASSWORD);
-    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
-  }
-
   test('the address that the CLI opens', async (t) => {
-    if (isMissing(t, browser !== undefined, `${CHROMIUM} is not there`)) return;
+    if (!isThere(t, browser)) return;
     const client = sdk(server.issuer);
     const ours = await register(client);
-    const { port } = listener.address() as AddressInfo;
-    const redirectUri = `http://127.0.0.1:${port}/oauth/callback`;
+    const redirectUri = `http://127.0.0.1:${listener.port}/oauth/callback`;
     const { url, codeVerifier } = cliUrl(server.issuer, ours.clientId, { redirect_uri: redirectUri });
-    const { page, complaints } = await openPage(t);
+    const { page, complaints } = await openPage(t, browser);
     await page.goto(url);
-    await signIn(page);
+    await signIn(page, 'ada', PASSWORD);
     await page.getByText('aws-cli').first().waitFor();
     await page.getByRole('button', { name: 'Allow' }).click();
     await page.waitForURL(/\/oauth\/callback\?/);
@@ -75,16 +48,16 @@ suite('aws sso login in Chromium', { concurrency: 1 }, () => {
   });
 
   test("the device's link", async (t) => {
-    if (isMissing(t, browser !== undefined, `${CHROMIUM} is not there`)) return;
+    if (!isThere(t, browser)) return;
     const client = sdk(server.issuer);
     const ours = await register(client);
     const device = await client.send(new StartDeviceAuthorizationCommand({ ...ours, startUrl: START_URL }));
-    const { page, complaints } = await openPage(t);
+    const { page, complaints } = await openPage(t, browser);
     await page.goto(String(device.verificationUriComplete));
     await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByText(String(device.userCode)).waitFor();
     await page.getByRole('button', { name: 'Continue' }).click();
-    await signIn(page);
+    await signIn(page, 'ada', PASSWORD);
     await page.getByRole('button', { name: 'Allow' }).click();
     await page.getByRole('heading', { name: 'Device connected' }).waitFor();
     const tokens = await client.send(

@@ -1,7 +1,7 @@
 /** The pages for people in a real browser: what it lets through, what it looks like, and who can use it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,11 +9,10 @@ import { join } from 'node:path';
 import { after, before, suite, type TestContext, test } from 'node:test';
 import axe from 'axe-core';
 import { TOTP } from 'otpauth';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { authorizationRequest, type Identity, PASSWORD, serveIdentity } from '../fakes/people.ts';
-import { isMissing } from '../stores/requires.ts';
+import { isThere, openChromium, openPage, signIn } from './chromium.ts';
 
-const CHROMIUM = '/usr/bin/chromium';
 const LOOKS = [
   { name: 'phone-light', viewport: { width: 390, height: 844 }, colorScheme: 'light' },
   { name: 'phone-dark', viewport: { width: 390, height: 844 }, colorScheme: 'dark' },
@@ -42,25 +41,20 @@ function serveSites(directory: string) {
 }
 
 suite('the pages in Chromium', () => {
-  let browser: Browser;
+  let browser: Browser | undefined;
   let sites: ReturnType<typeof serveSites>;
   let directory: string;
 
   before(async () => {
-    if (!existsSync(CHROMIUM)) return;
     directory = mkdtempSync(join(tmpdir(), 'mintmark-pages-'));
     sites = serveSites(directory);
     await new Promise<void>((resolve) => sites.server.listen(0, '127.0.0.1', resolve));
     const { port } = sites.server.address() as AddressInfo;
     const names = ['app.example.com', 'www.elsewhere.example', 'evil.example'];
-    browser = await chromium.launch({
-      executablePath: CHROMIUM,
-      args: [
-        '--no-sandbox',
-        '--ignore-certificate-errors',
-        `--host-resolver-rules=${names.map((name) => `MAP ${name} 127.0.0.1:${port}`).join(',')}`,
-      ],
-    });
+    browser = await openChromium([
+      '--ignore-certificate-errors',
+      `--host-resolver-rules=${names.map((name) => `MAP ${name} 127.0.0.1:${port}`).join(',')}`,
+    ]);
   });
 
   after(async () => {
@@ -71,22 +65,8 @@ suite('the pages in Chromium', () => {
     for (const name of ['key.pem', 'cert.pem']) rmSync(join(directory, name));
   });
 
-  const isThere = (t: TestContext) => !isMissing(t, browser !== undefined, `${CHROMIUM} is not there`);
-
-  /** With everything that the console complains of. */
-  async function openPage(t: TestContext, options: Parameters<Browser['newContext']>[0] = {}) {
-    const context: BrowserContext = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
-    t.after(() => context.close());
-    const page = await context.newPage();
-    const complaints: string[] = [];
-    // A status such as 401 is told there too.
-    page.on('console', (message) => {
-      if (message.type() === 'error' && !/status of 4\d\d/.test(message.text()))
-        complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(error.message));
-    return { page, complaints };
-  }
+  const open = (t: TestContext, chrome: Browser, options = {}) =>
+    openPage(t, chrome, /status of 4\d\d/, { ignoreHTTPSErrors: true, ...options });
 
   async function withAda(t: TestContext, more: object = {}): Promise<Identity> {
     const corp = { issuer: 'https://corp.example', clientId: 'x', title: 'Corp single sign-on' };
@@ -97,17 +77,11 @@ suite('the pages in Chromium', () => {
     return identity;
   }
 
-  async function signIn(page: Page, username = 'ada', password = PASSWORD): Promise<void> {
-    await page.getByLabel('User name').fill(username);
-    await page.getByLabel('Password').fill(password);
-    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
-  }
-
   for (const { name, ...look } of LOOKS)
     test(`every page, ${name}: screenshots, accessibility, no complaint of the browser`, async (t) => {
-      if (!isThere(t)) return;
+      if (!isThere(t, browser)) return;
       const identity = await withAda(t);
-      const { page, complaints } = await openPage(t, look);
+      const { page, complaints } = await open(t, browser, look);
       const shot = async (title: string) => {
         await page.screenshot({ path: join(directory, `${title}-${name}.png`), fullPage: true });
         await assertAccessible(page, title);
@@ -128,14 +102,14 @@ suite('the pages in Chromium', () => {
     await shot('login');
     await signIn(page, 'ada', 'wrong password');
     await shot('login-wrong');
-    await signIn(page);
+    await signIn(page, 'ada', PASSWORD);
     await shot('consent');
     await page.getByRole('button', { name: 'Allow' }).click();
     await page.waitForURL('https://www.elsewhere.example/home');
     await page.goto(`${authorizationRequest(issuer, { client_id: 'trusted' }).url}&prompt=login`);
     await shot('login-again');
     await identity.admin('/v1/users/totp', { username: 'ada' });
-    await signIn(page);
+    await signIn(page, 'ada', PASSWORD);
     await shot('code');
     await page.getByLabel('One-time code').fill('000000');
     await page.getByRole('button', { name: 'Continue' }).click();
@@ -169,9 +143,9 @@ suite('the pages in Chromium', () => {
   }
 
   test('the narrowest screens and the largest letters: nothing is cut off', async (t) => {
-    if (!isThere(t)) return;
+    if (!isThere(t, browser)) return;
     const identity = await withAda(t);
-    const { page } = await openPage(t, { viewport: { width: 320, height: 568 } });
+    const { page } = await open(t, browser, { viewport: { width: 320, height: 568 } });
     await tour(page, identity, async (title) => {
       const wide = await page.evaluate('document.documentElement.scrollWidth');
       assert.ok(Number(wide) <= 320, `${title} is ${wide} wide`);
@@ -179,9 +153,9 @@ suite('the pages in Chromium', () => {
   });
 
   test('by keyboard alone, without scripts', async (t) => {
-    if (!isThere(t)) return;
+    if (!isThere(t, browser)) return;
     const identity = await withAda(t);
-    const { page, complaints } = await openPage(t, { javaScriptEnabled: false });
+    const { page, complaints } = await open(t, browser, { javaScriptEnabled: false });
     await page.goto(authorizationRequest(identity.issuer).url);
     await page.locator('#username:focus').waitFor();
     await page.keyboard.type('ada');
@@ -197,9 +171,9 @@ suite('the pages in Chromium', () => {
   });
 
   test('a wrong password: the problem is announced and belongs to its fields', async (t) => {
-    if (!isThere(t)) return;
+    if (!isThere(t, browser)) return;
     const identity = await withAda(t);
-    const { page } = await openPage(t);
+    const { page } = await open(t, browser);
     await page.goto(authorizationRequest(identity.issuer).url);
     await signIn(page, 'ada', 'wrong password');
     assert.match(await page.title(), /^Error: /);
@@ -211,12 +185,12 @@ suite('the pages in Chromium', () => {
   });
 
   test('a code of an authenticator app, typed as it is shown', async (t) => {
-    if (!isThere(t)) return;
+    if (!isThere(t, browser)) return;
     const identity = await withAda(t);
     const { secret } = await identity.admin('/v1/users/totp', { username: 'ada' });
-    const { page } = await openPage(t);
+    const { page } = await open(t, browser);
     await page.goto(authorizationRequest(identity.issuer, { client_id: 'trusted' }).url);
-    await signIn(page);
+    await signIn(page, 'ada', PASSWORD);
     await page.getByRole('heading', { name: 'Enter your code' }).waitFor();
     await page.locator('#code:focus').waitFor();
     await page.keyboard.type(new TOTP({ secret: String(secret) }).generate().replace(/(...)/, '$1 '));
@@ -225,16 +199,16 @@ suite('the pages in Chromium', () => {
   });
 
   test('somebody else signs in, and a device is connected by its link', async (t) => {
-    if (!isThere(t)) return;
+    if (!isThere(t, browser)) return;
     const identity = await withAda(t);
     const { issuer } = identity;
     await identity.addUser('bob');
-    const { page, complaints } = await openPage(t);
+    const { page, complaints } = await open(t, browser);
     await page.goto(authorizationRequest(issuer, { client_id: 'trusted' }).url);
-    await signIn(page);
+    await signIn(page, 'ada', PASSWORD);
     await page.waitForURL('https://www.elsewhere.example/home');
     await page.goto(`${authorizationRequest(issuer).url}&prompt=login`);
-    await signIn(page, 'bob');
+    await signIn(page, 'bob', PASSWORD);
     await page.getByText('asks for access to your account bob').waitFor();
     const device = await fetch(`${issuer}/device/auth`, {
       method: 'POST',
@@ -250,9 +224,9 @@ suite('the pages in Chromium', () => {
   });
 
   test('another site can neither post to the pages nor frame them', async (t) => {
-    if (!isThere(t)) return;
+    if (!isThere(t, browser)) return;
     const identity = await withAda(t);
-    const { page, complaints } = await openPage(t);
+    const { page, complaints } = await open(t, browser);
     await page.goto(authorizationRequest(identity.issuer).url);
     const address = page.url();
     sites.pages.set(
@@ -270,16 +244,16 @@ suite('the pages in Chromium', () => {
   });
 
   test('a command line on loopback gets its code', async (t) => {
-    if (!isThere(t)) return;
+    if (!isThere(t, browser)) return;
     const identity = await withAda(t);
-    const { page } = await openPage(t);
+    const { page } = await open(t, browser);
     const home = new URL(identity.issuer);
     const redirectUri = `http://127.0.0.1:${home.port}/cb`;
     await page.route('**/cb?*', (route) => route.fulfill({ body: 'done' }));
     await page.goto(
       authorizationRequest(identity.issuer, { client_id: 'cli', redirect_uri: redirectUri }).url,
     );
-    await signIn(page);
+    await signIn(page, 'ada', PASSWORD);
     await page.getByRole('button', { name: 'Allow' }).click();
     await page.waitForURL(/127\.0\.0\.1:\d+\/cb\?code=/);
   });
