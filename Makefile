@@ -7,8 +7,8 @@ ROOMS := $(filter-out test/e2e/ test/clients/ test/bench/ test/cluster/,$(wildca
 EVERYDAY := 'test/*.test.ts' $(patsubst %,'%**/*.test.ts',$(ROOMS))
 # Each writes a file that is committed, or with --check compares it.
 GENERATORS := scripts/schema.ts scripts/chart-schema.ts scripts/chart-readme.ts scripts/chart-files.ts
-# What is compiled once is kept for every process that the tests start.
-TEST := env NODE_COMPILE_CACHE=$(CURDIR)/node_modules/.cache/compiled node --test --test-reporter=spec
+# What is compiled once is kept for every process that the tests start; a test that hangs ends in 25 minutes.
+TEST := env NODE_COMPILE_CACHE=$(CURDIR)/node_modules/.cache/compiled node --test --test-reporter=spec --test-timeout=1500000
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check fix build bench e2e cluster image pack schema clean
