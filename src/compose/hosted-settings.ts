@@ -29,7 +29,7 @@ export function oauthSettings(config: Config, block: VultrConfig, spec: HostedSp
 }
 
 const COMMON = {
-  ...{ postLogoutRedirectUris: [], corsOrigins: [], consent: true, dpop: false },
+  ...{ postLogoutRedirectUris: [], corsOrigins: [], consent: true, dpop: false, tokenUrlAudience: false },
   ...{ scopeAs: 'string' as const, public: false, pkce: false },
 };
 /** Nothing on a listener has this selector: an API key speaks for such a client, and nobody else. */

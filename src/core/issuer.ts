@@ -96,7 +96,7 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
     const request = question.request(workload);
     const decision = rules.decide(workload, request);
     if (!decision.allowed) attestor.confirm(peer, workload); // why it is refused is for no one else either
-    const allowed = typed(assertAllowed(decision, workload), request);
+    const allowed = within(assertAllowed(decision, workload), request);
     await question.accept?.(allowed);
     return mint(door, peer, workload, allowed, startedAt);
   }
@@ -107,7 +107,7 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
     issueShown,
     async issueTokenFor(door, workload, request) {
       const decision = assertAllowed(policy().decide(workload, request), workload);
-      return mint(door, undefined, workload, typed(decision, request), clock.elapsed());
+      return mint(door, undefined, workload, within(decision, request), clock.elapsed());
     },
     issueDecided(door, { peer, workload, tokenId }, decision) {
       return mint(door, peer, workload, decision, clock.elapsed(), tokenId);
@@ -140,8 +140,14 @@ export function boundLife(decision: Allowed, { expiresAt }: Workload, now: Epoch
   return { ...decision, ttlSeconds: left };
 }
 
-function typed(decision: Allowed, { type }: TokenRequest): Allowed {
-  return type === undefined ? decision : { ...decision, type };
+/** What a rule decided, within what the door says. */
+function within(decision: Allowed, { type, longestTtlSeconds = Infinity, algorithm }: TokenRequest): Allowed {
+  return {
+    ...decision,
+    type: type ?? decision.type,
+    ttlSeconds: Math.min(decision.ttlSeconds, longestTtlSeconds),
+    algorithm: algorithm ?? decision.algorithm,
+  };
 }
 
 function assertAllowed(decision: Decision, workload: Workload): Allowed {

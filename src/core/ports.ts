@@ -138,6 +138,10 @@ export type TokenRequest = {
   readonly claims?: ClaimSet | undefined;
   /** The header's `typ`, where the door (never the caller) says one; the decision's own, or `JWT`, where absent. */
   readonly type?: TokenType | undefined;
+  /** The longest life, where the door (never the caller) says one; the rule's holds where it is shorter. */
+  readonly longestTtlSeconds?: number | undefined;
+  /** What it is signed with, where the door (never the caller) says it; what the rule says where absent. */
+  readonly algorithm?: Algorithm | undefined;
 };
 
 export type ClaimSet = Readonly<Record<string, unknown>>;

@@ -60,7 +60,7 @@ export function decideScopes(
   context: ScopeContext,
 ): Scoped | ScopeRefusal {
   const allowed = client.scopes.filter((scope) => asked.isPerson || !isIdentity(scope));
-  const wanted = asked.scopes ?? allowed;
+  const wanted = [...new Set(asked.scopes ?? allowed)];
   const refused = wanted.find((scope) => !allowed.includes(scope));
   if (refused !== undefined)
     return { refused: 'invalid_scope', reason: `the client may not have ${refused}` };

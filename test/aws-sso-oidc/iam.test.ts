@@ -68,13 +68,13 @@ suite('CreateTokenWithIAM', { concurrency: 1 }, () => {
     const answer = await client.send(new CreateTokenWithIAMCommand(await bearer()));
     assert.equal(answer.tokenType, 'Bearer');
     assert.equal(answer.issuedTokenType, `${URN}token-type:access_token`);
-    assert.deepEqual(answer.scope, ['openid', 'orders.read', 'orders.write']);
+    assert.deepEqual(answer.scope, ['orders.read', 'orders.write']);
     assert.equal(answer.awsAdditionalDetails?.identityContext, answer.accessToken);
     const claims = decodeJwt(String(answer.accessToken));
     assert.equal(claims.sub, 'forge:ada');
     assert.equal(claims.aud, API);
     assert.equal(claims.client_id, APPLICATION);
-    assert.equal(claims.scope, 'openid orders.read orders.write');
+    assert.equal(claims.scope, 'orders.read orders.write');
   });
 
   test('an assertion is good once, and its issuer must be trusted', async () => {

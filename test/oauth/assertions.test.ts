@@ -15,6 +15,7 @@ const BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
 
 const GATE = { id: 'gate', secrets: [hashOf('gate')], grants: ['token_exchange', 'jwt_bearer'], scopes: [] };
+const NONE = Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url');
 const BUILD = {
   id: 'build',
   federated: { issuer: 'forge', subject: 'repo-7' },
@@ -94,13 +95,25 @@ suite('assertions', { concurrency: 1 }, () => {
   test('what is refused, with which word', async () => {
     const good = await sign();
     const cases: readonly (readonly [string, Record<string, string>, string])[] = [
-      ['forged', { subject_token: await sign({}, { with: other }) }, 'invalid_grant'],
-      ['expired', { subject_token: await sign({}, { life: '-1m' }) }, 'invalid_grant'],
-      ['of nobody', { subject_token: await sign({ iss: 'https://evil.example' }) }, 'invalid_grant'],
-      ['for somebody else', { subject_token: await sign({ aud: 'https://other.example' }) }, 'invalid_grant'],
-      ['encrypted', { subject_token: 'a.b.c.d.e' }, 'invalid_grant'],
-      ['garbage', { subject_token: 'garbage' }, 'invalid_grant'],
-      ['no rule', { subject_token: await sign({ branch: 'fork' }) }, 'invalid_grant'],
+      ['forged', { subject_token: await sign({}, { with: other }) }, 'invalid_request'],
+      ['expired', { subject_token: await sign({}, { life: '-1m' }) }, 'invalid_request'],
+      ['of nobody', { subject_token: await sign({ iss: 'https://evil.example' }) }, 'invalid_request'],
+      [
+        'for somebody else',
+        { subject_token: await sign({ aud: 'https://other.example' }) },
+        'invalid_request',
+      ],
+      ['for the token endpoint', { subject_token: await sign({ aud: server.token }) }, 'invalid_request'],
+      ['unsigned', { subject_token: `${NONE}.${good.split('.')[1]}.` }, 'invalid_request'],
+      ['encrypted', { subject_token: 'a.b.c.d.e' }, 'invalid_request'],
+      ['garbage', { subject_token: 'garbage' }, 'invalid_request'],
+      ['too large', { subject_token: `${good}${'A'.repeat(17_000)}` }, 'invalid_request'],
+      ['no rule', { subject_token: await sign({ branch: 'fork' }) }, 'invalid_request'],
+      [
+        'an actor that has expired',
+        { subject_token: good, actor_token: await sign({}, { life: '-1m' }), actor_token_type: `${TYPE}jwt` },
+        'invalid_request',
+      ],
       ['another audience', { subject_token: good, audience: 'https://other.example' }, 'invalid_target'],
       ['an actor without its type', { subject_token: good, actor_token: good }, 'invalid_request'],
       ['a type without an actor', { subject_token: good, actor_token_type: `${TYPE}jwt` }, 'invalid_request'],
@@ -119,6 +132,7 @@ suite('assertions', { concurrency: 1 }, () => {
       const answer = await exchange(form);
       assert.equal(answer.body.error, error, `${name}: ${JSON.stringify(answer.body)}`);
       assert.equal(answer.status, 400, name);
+      assert.equal(typeof answer.body.error_description, 'string');
     }
     const none = await post(server.token, { grant_type: EXCHANGE, audience: CLOUD }, basic('gate', 'gate'));
     assert.equal(none.body.error, 'invalid_request');
@@ -131,6 +145,42 @@ suite('assertions', { concurrency: 1 }, () => {
     );
     assert.equal(answers.filter(({ status }) => status === 200).length, 1);
     assert.ok(answers.every(({ status, body }) => status === 200 || body.error === 'invalid_grant'));
+    const bad = { ...form, assertion: await sign({}, { with: other }) };
+    const refused = await post(server.token, bad, basic('gate', 'gate'));
+    assert.equal(refused.body.error, 'invalid_grant', 'RFC 7523 section 3.1');
+  });
+
+  test('whose token names others beside us, or the token endpoint, is refused; a list of one is taken', async () => {
+    const list = (aud: readonly string[]) =>
+      new SignJWT({ branch: 'main', jti: Math.random().toString(36) })
+        .setProtectedHeader({ alg: 'ES256', kid: 'f' })
+        .setIssuer(FORGE)
+        .setSubject('repo-7')
+        .setAudience([...aud])
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(key);
+    const ways = {
+      exchange: (token: string) => exchange({ subject_token: token }),
+      bearer: (assertion: string) =>
+        post(server.token, { grant_type: BEARER, audience: CLOUD, assertion }, basic('gate', 'gate')),
+      client: (token: string) =>
+        post(server.token, {
+          grant_type: 'client_credentials',
+          client_assertion_type: `${ASSERTION}jwt-bearer`,
+          client_assertion: token,
+        }),
+    };
+    const words = { exchange: 'invalid_request', bearer: 'invalid_grant', client: 'invalid_client' };
+    for (const [name, send] of Object.entries(ways)) {
+      const one = await send(await list([server.issuer]));
+      assert.equal(one.status, 200, `${name}: ${JSON.stringify(one.body)}`);
+      const wrong = [[server.issuer, 'https://other.example'], [server.issuer, server.token], [server.token]];
+      for (const aud of wrong) {
+        const { body } = await send(await list(aud));
+        assert.equal(body.error, words[name as keyof typeof words], `${name}: ${aud}`);
+      }
+    }
   });
 
   test('a workload of another issuer is a client without a secret', async () => {

@@ -38,6 +38,7 @@ const SHOP = {
   scopes: ['openid', 'orders.read', 'orders.write', 'billing.read'],
 };
 const CALLED = { ...ORDERS_API, grants: [...GATE.grants, 'client_credentials'], scopes: [] };
+const BRIEF = { ...SHOP, id: 'brief', secrets: [hashOf('brief')], accessTokenTtl: '2m' };
 const OPEN = { id: 'open', public: true, grants: GATE.grants, scopes: [] };
 const CLOUD = 'sts.amazonaws.com';
 
@@ -52,7 +53,7 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     server = await startOAuth(
       scope,
       {
-        clients: [GATE, CALLED, OPEN, LEGACY, PLAIN, SHOP],
+        clients: [GATE, CALLED, OPEN, LEGACY, PLAIN, SHOP, BRIEF],
         resources: RESOURCES,
         people: { passwords: { cost: 10 } },
       },
@@ -75,14 +76,14 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     assert.equal(await adminPost(server.admin, '/v1/users/add', ADA), 200);
   });
 
-  const sign = (claims: Record<string, unknown> = {}) =>
+  const sign = (claims: Record<string, unknown> = {}, life = '5m') =>
     new SignJWT({ ...claims, jti: Math.random().toString(36) })
       .setProtectedHeader({ alg: 'ES256', kid: 'f' })
       .setIssuer(FORGE)
       .setSubject('repo-7')
       .setAudience(server.issuer)
       .setIssuedAt()
-      .setExpirationTime('5m')
+      .setExpirationTime(life)
       .sign(key);
   const ask = (form: Record<string, string>) =>
     post(server.token, { audience: API, ...form }, basic('gate', 'gate'));
@@ -125,8 +126,9 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
       assert.equal((await exchange(await sign(), actor)).status, 200, id);
       assert.equal((await bearer(await make())).status, 200, id);
       await post(`${server.issuer}/connect/revocation`, { token }, basic(id, id));
-      for (const answer of [await exchange(token), await exchange(await sign(), actor), await bearer(token)])
-        assert.deepEqual([answer.status, answer.body.error], [400, 'invalid_grant'], id);
+      for (const answer of [await exchange(token), await exchange(await sign(), actor)])
+        assert.deepEqual([answer.status, answer.body.error], [400, 'invalid_request'], id);
+      assert.equal((await bearer(token)).body.error, 'invalid_grant', id);
     }
   });
 
@@ -136,7 +138,7 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     const token = await person(bob);
     assert.equal((await exchange(token)).status, 200);
     assert.equal(await adminPost(server.admin, '/v1/users/remove', { username: 'bob' }), 200);
-    assert.equal((await exchange(token)).body.error, 'invalid_grant');
+    assert.equal((await exchange(token)).body.error, 'invalid_request');
   });
 
   test('an assertion that was used before is never told as issued', async () => {
@@ -155,53 +157,64 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
     assert.deepEqual(issued(), ids);
   });
 
-  test('the scopes of an exchange are of its audience, and no more than were shown', async () => {
-    const ALL = 'orders.read orders.write billing.read';
-    const cases: readonly (readonly [Record<string, string>, unknown, string | undefined])[] = [
-      [{}, undefined, 'orders.read orders.write'],
-      [{ scope: 'orders.read' }, undefined, 'orders.read'],
-      [{ scope: ALL }, undefined, 'orders.read orders.write'],
-      [{ audience: OTHER_API }, undefined, 'billing.read'],
-      [{}, 'openid orders.read', 'orders.read'],
-      [{}, ['orders.write', 'billing.read'], 'orders.write'],
-      [{ scope: ALL }, 'orders.write', 'orders.write'],
-      [{ audience: CLOUD }, 'orders.write', undefined],
-    ];
-    const as = (id: string, token: string, more: Record<string, string>) =>
-      post(
-        server.token,
-        {
-          grant_type: EXCHANGE,
-          subject_token: token,
-          subject_token_type: `${TYPE}jwt`,
-          audience: API,
-          ...more,
-        },
-        basic(id, id),
-      );
-    for (const [more, shown, wanted] of cases) {
-      const name = JSON.stringify([more, shown]);
-      const { body } = await as('shop', await sign(shown === undefined ? {} : { scope: shown }), more);
-      assert.equal(body.scope, wanted, `${name}: ${JSON.stringify(body)}`);
-      const { scope: given, aud } = decodeJwt(String(body.access_token));
-      assert.deepEqual(given, wanted?.split(' '), name);
-      assert.equal(aud, more.audience ?? API, name);
-    }
-    const refused: readonly (readonly [Record<string, string>, unknown, string])[] = [
-      [{ scope: 'openid' }, undefined, 'invalid_scope'],
-      [{ scope: 'root' }, undefined, 'invalid_scope'],
-      [{ scope: 'billing.read' }, undefined, 'invalid_target'],
-      [{}, 'billing.read', 'invalid_scope'],
-      [{}, '', 'invalid_scope'],
-      [{ scope: 'orders.read' }, ['orders.write'], 'invalid_scope'],
-    ];
-    for (const [more, shown, error] of refused) {
-      const answer = await as('shop', await sign(shown === undefined ? {} : { scope: shown }), more);
-      assert.deepEqual([answer.status, answer.body.error], [400, error], JSON.stringify([more, shown]));
-    }
-    const none = await as('gate', await sign(), {});
-    assert.equal(decodeJwt(String(none.body.access_token)).scope, undefined, 'a client without scopes');
-  });
+  for (const way of ['exchange', 'bearer'] as const)
+    test(`the scopes of ${way} are of its audience, and no more than were shown`, async () => {
+      const ALL = 'orders.read orders.write billing.read';
+      const cases: readonly (readonly [Record<string, string>, unknown, string | undefined])[] = [
+        [{}, undefined, 'orders.read orders.write'],
+        [{ scope: 'orders.read' }, undefined, 'orders.read'],
+        [{ scope: ALL }, undefined, 'orders.read orders.write'],
+        [{ audience: OTHER_API }, undefined, 'billing.read'],
+        [{}, 'openid orders.read', 'orders.read'],
+        [{}, ['orders.write', 'billing.read'], 'orders.write'],
+        [{ scope: ALL }, 'orders.write', 'orders.write'],
+        [{ audience: CLOUD }, 'orders.write', undefined],
+      ];
+      const as = (id: string, token: string, more: Record<string, string>) =>
+        post(server.token, { ...shownBy(way, token), audience: API, ...more }, basic(id, id));
+      for (const [more, shown, wanted] of cases) {
+        const name = JSON.stringify([more, shown]);
+        const { body } = await as('shop', await sign(shown === undefined ? {} : { scope: shown }), more);
+        assert.equal(body.scope, wanted, `${name}: ${JSON.stringify(body)}`);
+        const { scope: given, aud } = decodeJwt(String(body.access_token));
+        assert.deepEqual(given, wanted?.split(' '), name);
+        assert.equal(aud, more.audience ?? API, name);
+      }
+      const refused: readonly (readonly [Record<string, string>, unknown, string])[] = [
+        [{ scope: 'openid' }, undefined, 'invalid_scope'],
+        [{ scope: 'openid orders.read' }, undefined, 'invalid_scope'],
+        [{ scope: 'openid', audience: CLOUD }, undefined, 'invalid_scope'],
+        [{ scope: 'root' }, undefined, 'invalid_scope'],
+        [{ scope: 'billing.read' }, undefined, 'invalid_target'],
+        [{}, 'billing.read', 'invalid_scope'],
+        [{}, '', 'invalid_scope'],
+        [{ scope: 'orders.read' }, ['orders.write'], 'invalid_scope'],
+      ];
+      for (const [more, shown, error] of refused) {
+        const answer = await as('shop', await sign(shown === undefined ? {} : { scope: shown }), more);
+        assert.deepEqual([answer.status, answer.body.error], [400, error], JSON.stringify([more, shown]));
+      }
+      const twice = await as('shop', await sign(), { scope: 'orders.read orders.read' });
+      assert.deepEqual(decodeJwt(String(twice.body.access_token)).scope, ['orders.read']);
+      const none = await as('gate', await sign(), {});
+      assert.equal(decodeJwt(String(none.body.access_token)).scope, undefined, 'a client without scopes');
+    });
+
+  for (const way of ['exchange', 'bearer'] as const)
+    test(`a token of ${way} is as its resource says, and no longer than its client's`, async () => {
+      const as = async (id: string, audience: string) => {
+        const { body } = await post(
+          server.token,
+          { ...shownBy(way, await sign({}, '1h')), audience },
+          basic(id, id),
+        );
+        const token = String(body.access_token);
+        return [decodeProtectedHeader(token).alg, body.expires_in];
+      };
+      assert.deepEqual(await as('shop', OTHER_API), ['ES256', 300]);
+      assert.deepEqual(await as('shop', API), ['RS256', 600], "the rule's");
+      assert.deepEqual(await as('brief', API), ['RS256', 120]);
+    });
 
   test('an API exchanges the token that it was called with, and a client its own; nobody else does', async () => {
     const token = await person({ scope: 'openid orders.read' });
@@ -219,14 +232,19 @@ suite('exchanged tokens', { concurrency: 1 }, () => {
       [token, 'called with'],
       [own, 'given'],
     ] as const)
-      assert.equal((await as('gate', 'gate', subject)).body.error, 'invalid_grant', name);
+      assert.equal((await as('gate', 'gate', subject)).body.error, 'invalid_request', name);
     const open = await post(server.token, { ...form, client_id: 'open', subject_token: token });
-    assert.equal(open.body.error, 'invalid_grant', 'a public client');
+    assert.equal(open.body.error, 'invalid_request', 'a public client');
     const asGrant = { grant_type: BEARER, assertion: token, audience: OTHER_API };
     const granted = await post(server.token, asGrant, basic('orders-api', 'orders'));
     assert.equal(granted.body.error, 'invalid_grant', 'RFC 7523 section 3: it is for somebody else');
   });
 });
+
+const shownBy = (way: 'exchange' | 'bearer', token: string): Record<string, string> =>
+  way === 'bearer'
+    ? { grant_type: BEARER, assertion: token }
+    : { grant_type: EXCHANGE, subject_token: token, subject_token_type: `${TYPE}jwt` };
 
 function jtiOf({ body }: Answer): unknown {
   assert.equal(typeof body.access_token, 'string', JSON.stringify(body));

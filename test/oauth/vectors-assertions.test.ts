@@ -37,6 +37,8 @@ const WRONG: Readonly<Record<string, (issuer: string) => Change>> = {
   'no aud': () => ({ claims: { aud: undefined } }),
   'another server': () => ({ audience: 'https://other.example.com' }),
   'another server beside this one': (issuer) => ({ audience: [issuer, 'https://other.example.com'] }),
+  'a list of the issuer alone': (issuer) => ({ audience: [issuer] }),
+  'the token endpoint': (issuer) => ({ audience: `${issuer}/connect/token` }),
   'the issuer with a slash': (issuer) => ({ audience: `${issuer}/` }),
   'another issuer': () => ({ claims: { iss: 'somebody' } }),
   'no issuer': () => ({ claims: { iss: undefined } }),
@@ -50,7 +52,9 @@ suite('client assertions', () => {
   before(async () => {
     const keys = [{ ...(await exportJWK(own.publicKey)), kid: 'one' }];
     const signer = { id: 'signer', jwks: { keys }, grants: ['client_credentials'], scopes: ['orders.read'] };
-    server = await startOAuth(scope, { clients: [MACHINE, signer] });
+    server = await startOAuth(scope, {
+      clients: [MACHINE, signer, { ...signer, id: 'older', tokenUrlAudience: true }],
+    });
   });
 
   const make = (change: Change = {}) =>
@@ -63,9 +67,16 @@ suite('client assertions', () => {
     assert.match(headers.get('cache-control') ?? '', /no-store/);
   }
 
-  test('the issuer, the token endpoint, or a list of only them is the audience', async () => {
-    for (const audience of [server.issuer, server.token, [server.issuer], [server.issuer, server.token]])
-      assert.equal((await send(await make({ audience }))).status, 200, String(audience));
+  test('the issuer alone is the audience, and the token endpoint where the client may say that', async () => {
+    assert.equal((await send(await make())).status, 200);
+    for (const [audience, status] of [
+      [server.issuer, 200],
+      [server.token, 200],
+      [[server.issuer], 401],
+      [[server.token], 401],
+      [`${server.issuer}/connect/introspect`, 401],
+    ] as const)
+      assert.equal((await send(await make({ id: 'older', audience }))).status, status, String(audience));
     const typed = await make({ header: { typ: 'client-authentication+jwt' } });
     assert.equal((await send(typed)).status, 200);
   });

@@ -15,6 +15,13 @@ const CLIENTS = [
     grants: ['device_code', 'refresh_token'],
     scopes: ['openid', 'offline_access', 'orders.read'],
   },
+  {
+    id: 'app',
+    public: true,
+    grants: ['authorization_code'],
+    scopes: ['openid'],
+    redirectUris: ['https://a.example/cb'],
+  },
   { id: 'legacy', secrets: [hashOf('x')], grants: ['password'], scopes: ['orders.read'] },
 ];
 
@@ -89,7 +96,7 @@ const VECTORS: readonly Vector[] = [
     headers: MACHINES,
     error: 'invalid_target',
   },
-  { name: 'no client', form: CC, error: 'invalid_request' },
+  { name: 'no client', form: CC, status: 401, error: 'invalid_client' },
   {
     name: 'an unknown client, by Basic',
     form: CC,
@@ -133,6 +140,27 @@ const VECTORS: readonly Vector[] = [
     name: 'Basic that is no base64',
     form: CC,
     headers: { Authorization: 'Basic %%%' },
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'Basic without a secret',
+    form: CC,
+    headers: { Authorization: `Basic ${Buffer.from('orders-api:').toString('base64')}` },
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'a bearer token in the place of a client',
+    form: CC,
+    headers: { Authorization: 'Bearer x' },
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'a repeated parameter that nobody knows',
+    form: `${CC}&foo=1&foo=2`,
+    headers: MACHINES,
     error: 'invalid_request',
   },
   {
@@ -143,7 +171,12 @@ const VECTORS: readonly Vector[] = [
   },
   {
     name: 'an unknown code',
-    form: 'grant_type=authorization_code&code=x&redirect_uri=https://a.example',
+    form: 'grant_type=authorization_code&code=x&redirect_uri=https://a.example/cb&client_id=app',
+    error: 'invalid_grant',
+  },
+  {
+    name: 'the code of a client without that grant',
+    form: 'grant_type=authorization_code&code=x&redirect_uri=https://a.example/cb',
     headers: MACHINES,
     error: 'unauthorized_client',
   },
@@ -188,7 +221,20 @@ const VECTORS: readonly Vector[] = [
     headers: MACHINES,
     error: 'invalid_request',
   },
-  { name: 'introspection by nobody', path: '/connect/introspect', form: 'token=x', error: 'invalid_request' },
+  {
+    name: 'introspection by nobody',
+    path: '/connect/introspect',
+    form: 'token=x',
+    status: 401,
+    error: 'invalid_client',
+  },
+  {
+    name: 'a device of nobody',
+    path: '/connect/deviceauthorization',
+    form: '',
+    status: 401,
+    error: 'invalid_client',
+  },
   {
     name: 'revocation with a wrong secret',
     path: '/connect/revocation',
@@ -267,6 +313,13 @@ suite('wrong requests', () => {
     assert.equal(/OAuth: /.test(server.output()), false, server.output());
   });
 
+  test('a scope that is named often is one', async () => {
+    const form = { grant_type: 'client_credentials', scope: Array(3000).fill('orders.read').join(' ') };
+    const { body } = await post(server.token, form, MACHINES);
+    assert.equal(body.scope, 'orders.read', JSON.stringify(body));
+    assert.ok(String(body.access_token).length < 2000);
+  });
+
   test('no scope is every scope that the client may have', async () => {
     const answer = await post(server.token, `${CC}&scope=`, MACHINES);
     assert.equal(answer.body.scope, 'orders.read billing.read');
@@ -275,8 +328,9 @@ suite('wrong requests', () => {
   test('no secret is in the log', async () => {
     await post(server.token, CC, MACHINES);
     const output = server.output();
-    for (const secret of [SECRET, encodeURIComponent(SECRET), hashOf(SECRET), 'eyJ'])
+    for (const secret of [SECRET, encodeURIComponent(SECRET), hashOf(SECRET)])
       assert.equal(output.includes(secret), false, secret);
+    assert.doesNotMatch(output, /eyJ[\w-]+\.eyJ/, 'a token');
   });
 });
 

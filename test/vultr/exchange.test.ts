@@ -70,7 +70,7 @@ suite('vultr: token exchange', { concurrency: 1 }, () => {
 
   test('nobody is trusted before an issuer is made', async () => {
     const { status, body } = await exchange(one, await tokenOf(idp, identifier(one)));
-    assert.deepEqual([status, body.error], [400, 'invalid_grant']);
+    assert.deepEqual([status, body.error], [400, 'invalid_request']);
   });
 
   test('the keys of an issuer are trusted at its provider alone', async () => {
@@ -91,10 +91,10 @@ suite('vultr: token exchange', { concurrency: 1 }, () => {
     assert.ok((payload.exp ?? 0) <= Date.now() / 1000 + 301, 'no longer than what was shown');
     for (const aud of [identifier(other), identifier(one)]) {
       const refused = await exchange(other, await tokenOf(idp, aud));
-      assert.deepEqual([refused.status, refused.body.error], [400, 'invalid_grant']);
+      assert.deepEqual([refused.status, refused.body.error], [400, 'invalid_request']);
     }
     const self = await exchange(other, body.access_token);
-    assert.deepEqual([self.status, self.body.error], [400, 'invalid_grant']);
+    assert.deepEqual([self.status, self.body.error], [400, 'invalid_request']);
   });
 
   test('by a client with a secret, for a resource; not by a public one, nor by nobody', async () => {
@@ -105,7 +105,7 @@ suite('vultr: token exchange', { concurrency: 1 }, () => {
     const done = await api.form(`/provider/${one}/token`, form, basic('shop', 'shop'));
     assert.equal(done.status, 201, JSON.stringify(done.body));
     const none = await api.form(`/provider/${one}/token`, form);
-    assert.equal(none.body.error, 'invalid_request');
+    assert.deepEqual([none.status, none.body.error], [401, 'invalid_client']);
     const open = await api.form(`/provider/${one}/token`, { ...form, client_id: 'applet' });
     assert.equal(open.body.error, 'unauthorized_client');
     const api2 = await api.form(`/provider/${one}/token`, { ...form, client_id: 'keyed' });
@@ -132,10 +132,10 @@ suite('vultr: token exchange', { concurrency: 1 }, () => {
       [400, 'invalid_request', { grant_type: EXCHANGE }],
       [400, 'invalid_request', { grant_type: EXCHANGE, subject_token: token }],
       [400, 'invalid_request', { grant_type: EXCHANGE, subject_token: token, subject_token_type: 'other' }],
-      [400, 'invalid_grant', { grant_type: EXCHANGE, subject_token: 'x', subject_token_type: JWT_TYPE }],
+      [400, 'invalid_request', { grant_type: EXCHANGE, subject_token: 'x', subject_token_type: JWT_TYPE }],
       [
         400,
-        'invalid_grant',
+        'invalid_request',
         { grant_type: EXCHANGE, subject_token: `${token}x`, subject_token_type: JWT_TYPE },
       ],
       [401, 'invalid_client', { grant_type: 'refresh_token', refresh_token: 'x', client_id: 'nobody' }],
@@ -158,7 +158,7 @@ suite('vultr: token exchange', { concurrency: 1 }, () => {
     const soon = await exchange(one, await tokenOf(idp, identifier(one)));
     assert.deepEqual(
       [soon.status, soon.body.error],
-      [400, 'invalid_grant'],
+      [400, 'invalid_request'],
       'not more often than every 30 s',
     );
     assert.equal(idp.asked, 2);

@@ -77,9 +77,8 @@ export async function createTokenWithIam(context: Context, parts: Parts, iam: Ia
   const narrowTo = narrowing(members, (metadata.scope ?? '').split(' '), parts);
   if (decidedByRules) {
     form.set('audience', application.audience ?? '');
-    // Of a person alone there is nothing in an exchange.
-    const isOf = (name: string) => grant === 'jwt_bearer' || !IDENTITY_SCOPES.includes(name);
-    const scopes = narrowTo ?? application.scopes.filter(isOf);
+    // Nobody signs in for it, so there is nothing of a person alone in it.
+    const scopes = narrowTo ?? application.scopes.filter((name) => !IDENTITY_SCOPES.includes(name));
     if (scopes.length > 0) form.set('scope', scopes.join(' '));
   }
   const called = await ask(context, parts, {

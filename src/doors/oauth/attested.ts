@@ -8,6 +8,10 @@ import { IssuerError } from '../../core/errors.ts';
 import type { Peer } from '../../core/ports.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 
+const NO_SCOPES = {
+  error: 'invalid_scope',
+  error_description: 'a process that is no client has no scopes: the rules decide by audience',
+};
 const CLIENT = ['client_id', 'client_secret', 'client_assertion'];
 
 export function asksForItself({ form, provenClient, headers }: PreparedRequest): boolean {
@@ -19,27 +23,35 @@ export function asksForItself({ form, provenClient, headers }: PreparedRequest):
   );
 }
 
-/** Throws what the issuer throws, and `invalid_request` where nothing is asked for. */
+/** Throws what the issuer throws, and `invalid_request` where nothing is asked for, or a bound token. */
 export async function answerAttested(
-  { form }: PreparedRequest,
+  { form, headers }: PreparedRequest,
   response: ServerResponse,
   { issuer }: Engine,
   peer: Peer,
 ): Promise<void> {
   const audience = [...(form?.getAll('resource') ?? []), ...(form?.getAll('audience') ?? [])];
-  if (audience.length === 0)
-    throw new IssuerError('invalid_request', 'neither resource nor audience', {
-      shown: { reason: 'resource or audience is missing' },
-    });
+  if (audience.length === 0) throw malformed('resource or audience is missing');
+  if (headers.dpop !== undefined)
+    throw malformed('a token for a process that is no client is bound to no key');
+  // All scopes are of clients (RFC 6749 section 3.3).
+  if ((form?.get('scope') ?? '') !== '') return answer(response, 400, NO_SCOPES);
   const { token, claims } = await issuer.issueToken('oauth', peer, {
     audience: parseAudience(audience),
     type: 'at+jwt',
   });
-  const body = JSON.stringify({
+  answer(response, 200, {
     access_token: token,
     token_type: 'Bearer',
     expires_in: claims.exp - claims.iat,
   });
-  response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
-  response.end(body);
+}
+
+function answer(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+  response.end(JSON.stringify(body));
+}
+
+function malformed(reason: string): IssuerError {
+  return new IssuerError('invalid_request', reason, { shown: { reason } });
 }

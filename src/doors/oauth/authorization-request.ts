@@ -15,6 +15,8 @@ export function validateParameters(ctx: KoaContextWithOIDC, client: Client, engi
   }
   const pushed = ctx.oidc.entities.PushedAuthorizationRequest as { readonly request?: string } | undefined;
   const sent = pushed?.request === undefined ? { ...ctx.query, ...ctx.oidc.body } : decodeJwt(pushed.request);
+  const isTwice = (name: string) => Array.isArray((sent as Readonly<Record<string, unknown>>)[name]);
+  if (Object.keys(sent).some(isTwice)) throw new errors.InvalidRequest('a parameter is there twice');
   // As it was sent: the provider drops scopes that it does not know.
   const { scope } = { scope: params.scope, ...sent } as { readonly scope?: unknown };
   // The provider wants prompt=consent with offline_access; IdentityServer's clients do not send it.

@@ -23,16 +23,21 @@ export function assertClientAssertion(engine: Engine) {
     if (!TYPES.has(header.typ)) refuse('another kind of JWT than an assertion');
     const furthest = engine.clock.now() + engine.config.clientAssertionTtl;
     if (typeof claims.exp !== 'number' || claims.exp > furthest) refuse('an assertion that lives too long');
-    // Somebody who is named beside us could hand it on to us.
-    const { identifier } = engine.issuer;
-    const ours: readonly unknown[] = [identifier, `${identifier}${engine.config.path}/token`, here(ctx)];
-    if (![claims.aud].flat().every((audience) => ours.includes(audience)))
-      refuse('an assertion for others too');
+    const ours: readonly unknown[] = ownNames(engine, ctx.oidc.client?.token_url_audience === true);
+    if (!ours.includes(claims.aud)) refuse('an assertion whose aud is not the issuer alone');
   };
 }
 
-function here(ctx: KoaContextWithOIDC): string {
-  return ctx.oidc.urlFor(ctx.oidc.route);
+/**
+ * What an assertion calls us: the issuer (draft-ietf-oauth-rfc7523bis section 4), since another server could
+ * publish our token endpoint as its own; for older clients that endpoint too.
+ */
+export function ownNames(
+  { issuer, config }: Pick<Engine, 'issuer' | 'config'>,
+  mayBeTokenUrl: boolean,
+): readonly string[] {
+  const { identifier } = issuer;
+  return mayBeTokenUrl ? [identifier, `${identifier}${config.path}/token`] : [identifier];
 }
 
 type ReplayModel = { unique(iss: string, jti: string, exp: number): Promise<boolean> };

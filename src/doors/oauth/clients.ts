@@ -19,6 +19,7 @@ export const OWN_PROPERTIES = [
   'access_token_ttl',
   'refresh_token_ttl',
   'allowed_scopes',
+  'token_url_audience',
 ];
 
 /** What `certificateSubjectMatches` compares: a client that was proven elsewhere (attested, federated). */
@@ -43,6 +44,7 @@ export async function clientMetadata(client: ClientConfig): Promise<ClientMetada
     require_pkce: client.pkce,
     scope_as: client.scopeAs,
     allowed_scopes: [...client.scopes],
+    token_url_audience: client.tokenUrlAudience,
     access_token_ttl: client.accessTokenTtl,
     refresh_token_ttl: client.refreshTokenTtl,
     identity_providers: client.identityProviders === undefined ? undefined : [...client.identityProviders],

@@ -20,7 +20,7 @@ import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
 import { settleRedemptions } from './redemption.ts';
 import { assertRegistration } from './registration.ts';
-import { prepare } from './request.ts';
+import { prepare, sentByForm } from './request.ts';
 
 export type OpenEngine = {
   readonly engine: Engine;
@@ -71,6 +71,8 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
   void engine.provider().AccessToken.adapter; // a build that renames the models ends the start too
   const handle: OpenEngine['handle'] = async (request, response, peer) => {
     const prepared = await prepare(request, engine, peer);
+    const place = sentByForm(prepared);
+    if (place !== undefined) return seeOther(response, place);
     if (peer !== undefined && asksForItself(prepared))
       return answerAttested(prepared, response, engine, peer);
     const { prefix } = current(engine);
@@ -87,6 +89,11 @@ export async function openEngine(parts: EngineParts): Promise<OpenEngine> {
     handle,
     server: serverOf(engine, handle, admit),
   };
+}
+
+function seeOther(response: ServerResponse, place: string): void {
+  response.writeHead(303, { Location: place, 'Cache-Control': 'no-store', 'Content-Length': '0' });
+  response.end();
 }
 
 /** What doors that are opened later are offered. */

@@ -122,6 +122,8 @@ function settings(engine: Engine): Configuration {
     },
     responseTypes: ['code'],
     pkce: { required: (_ctx, client) => client.require_pkce !== false },
+    // RFC 6749 section 4.1.3: one that the code was asked for with is asked for again.
+    allowOmittingSingleRegisteredRedirectUri: false,
     rotateRefreshToken: true,
     issueRefreshToken: (_ctx, client, source) =>
       client.grantTypeAllowed('refresh_token') && source.scopes.has('offline_access'),
@@ -186,7 +188,6 @@ function routes(path: string): Configuration['routes'] {
     registration: `${path}/register`,
     pushed_authorization_request: `${path}/par`,
     code_verification: '/device',
-    jwks: '/.well-known/openid-configuration/jwks',
   };
 }
 

@@ -4,11 +4,14 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { IssuerError } from '../../core/errors.ts';
+import { parseJsonObject } from '../../core/json.ts';
 import type { Peer, Workload } from '../../core/ports.ts';
 import { kindOf } from '../../core/selectors.ts';
 import { readBody } from '../body.ts';
 import { disguise } from './access-tokens.ts';
 import { isStandIn } from './adapter.ts';
+import { ownNames } from './client-proofs.ts';
+import { BETWEEN } from './grants/grant.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 import { hashUpdate } from './registration.ts';
 
@@ -18,6 +21,14 @@ const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 const JSON_ONLY =
   /\/(token|deviceauthorization|introspect|revocation|userinfo|par|register)$|\/register\/[^/]*$/;
 const LOOKS_AT_TOKENS = /\/(introspect|revocation)$/;
+/** Without a query: a form has everything. */
+const FOR_PEOPLE = /\/(authorize|endsession)$/;
+/** A request's head is bounded, and cookies are in it too. */
+const QUERY_MAX = 5000;
+const REGISTERS = /\/register(\/[^/]*)?$/;
+/** Where a person is asked for; the token endpoint takes the parameters of resources as they are. */
+const FOR_RESOURCES = /\/(authorize|deviceauthorization|par)$/;
+const RESOURCES: ReadonlySet<string> = new Set(['resource', 'audience']);
 const BEARER_VALUES = ['code', 'refresh_token', 'device_code', 'token'];
 const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
 /** RFC 7523 section 2.2, and draft-ietf-oauth-spiffe-client-auth for an SPIFFE id as the subject. */
@@ -33,16 +44,67 @@ export async function prepare(
   const path = request.url?.split('?', 1)[0] ?? '';
   pinHost(request, engine);
   if (JSON_ONLY.test(path)) request.headers.accept = 'application/json';
-  if (request.method !== 'POST' && request.method !== 'PUT') return request;
+  if (request.method !== 'POST' && request.method !== 'PUT') return joinQuery(request, path);
   const bytes = await readBody(request, BODY_MAX_BYTES);
+  if (REGISTERS.test(path)) assertPlain(bytes);
   if (request.method === 'PUT') return withBody(request, hashUpdate(bytes));
   if (!FORM.test(request.headers['content-type'] ?? '')) return withBody(request, bytes);
   const form = new URLSearchParams(bytes.toString('utf8'));
-  const isChanged = changeValues(form, path);
+  if (JSON_ONLY.test(path)) assertSingle(form);
+  const isJoined = FOR_RESOURCES.test(path) && joinResources(form);
+  const isChanged = changeValues(form, path) || isJoined;
   const proven = await provenClient(form, engine, request, peer);
   const isSame = !isChanged && proven.provenClient === undefined;
   const read = isSame ? bytes : Buffer.from(form.toString());
   return Object.assign(withBody(request, read), proven, { form });
+}
+
+/**
+ * Where a page of somebody else's sends a browser that brings a form to an endpoint of people (OpenID Connect
+ * Core section 3.1.2.1, RP-Initiated Logout section 2): to the same as an address, since the session's cookie
+ * does not come along with a form of another site. Throws `request_too_large` for what no address holds.
+ */
+export function sentByForm({ method, url = '', form }: PreparedRequest): string | undefined {
+  if (method !== 'POST' || form === undefined || !FOR_PEOPLE.test(url)) return undefined;
+  const query = form.toString();
+  if (query.length > QUERY_MAX)
+    throw new IssuerError('request_too_large', `a form of more than ${QUERY_MAX} characters`);
+  return `${url}?${query}`;
+}
+
+/** RFC 6749 section 3.2, also of parameters that nobody knows. Throws `invalid_request`. */
+function assertSingle(form: URLSearchParams): void {
+  const names = [...form.keys()].filter((name) => !RESOURCES.has(name));
+  if (new Set(names).size !== names.length) throw malformed('a parameter is there twice');
+}
+
+/** Throws `invalid_request` for JSON that two parsers could read in two ways. */
+function assertPlain(bytes: Buffer): void {
+  try {
+    parseJsonObject(bytes.toString('utf8'), 'the body');
+  } catch (error) {
+    throw malformed((error as RangeError).message);
+  }
+}
+
+function malformed(reason: string): IssuerError {
+  return new IssuerError('invalid_request', reason, { shown: { reason } });
+}
+
+/** `resource` may be repeated (RFC 8707 section 2) and `audience` means the same: the provider takes one value. */
+function joinResources(form: URLSearchParams): boolean {
+  const all = [...form.getAll('resource'), ...form.getAll('audience')].filter((name) => name !== '');
+  if (all.length === 0) return false;
+  form.delete('audience');
+  form.set('resource', all.join(BETWEEN));
+  return true;
+}
+
+function joinQuery(request: IncomingMessage, path: string): IncomingMessage {
+  if (!FOR_RESOURCES.test(path)) return request;
+  const query = new URLSearchParams(request.url?.slice(path.length + 1));
+  if (joinResources(query)) request.url = `${path}?${query}`;
+  return request;
 }
 
 /** Tokens are disguised; what stands for a stored id in the adapter stands for nothing here. */
@@ -99,8 +161,10 @@ function isFederated(assertion: string, { config }: Engine): boolean {
 }
 
 async function federated(form: URLSearchParams, assertion: string, engine: Engine): Promise<Proven> {
-  const { identifier } = engine.issuer;
-  const audiences = [identifier, `${identifier}${engine.config.path}/token`];
+  const audiences = ownNames(
+    engine,
+    engine.config.clients.some(({ federated: wanted, tokenUrlAudience }) => wanted && tokenUrlAudience),
+  );
   const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
   const client = engine.config.clients.find(
     ({ federated: wanted }) =>
@@ -111,6 +175,10 @@ async function federated(form: URLSearchParams, assertion: string, engine: Engin
   form.delete('client_assertion');
   form.delete('client_assertion_type');
   if (client === undefined) throw new IssuerError('peer_unproven', 'no client is of this assertion');
+  // A list of one is how Kubernetes writes it.
+  const [audience, ...others] = [workload.assertion?.claims.aud].flat();
+  if (others.length > 0 || !ownNames(engine, client.tokenUrlAudience).includes(String(audience)))
+    throw new IssuerError('peer_unproven', 'the assertion is not for the issuer alone');
   return prove(form, client.id, workload);
 }
 

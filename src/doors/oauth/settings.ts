@@ -122,6 +122,10 @@ const client = v.pipe(
         v.description('The identity providers that its people may come from; all where absent.'),
       ),
     ),
+    tokenUrlAudience: flag(
+      'Its assertions may name the token endpoint as `aud`, as older libraries do, and not the issuer alone.',
+      false,
+    ),
     dpop: flag('Its tokens must be bound to a key of its own (RFC 9449).', false),
     accessTokenTtl: v.optional(life('Life of its access tokens.', '1h', DAY)),
     refreshTokenTtl: v.optional(life('Life of its refresh tokens.', '30d', 365 * DAY)),
@@ -138,10 +142,6 @@ const client = v.pipe(
     'needs redirectUris for authorization_code',
   ),
   v.check(({ pkce, public: isPublic }) => pkce || !isPublic, 'is public: it needs pkce'),
-  v.check(
-    ({ grants, dpop }) => !(dpop && grants.some((name) => GRANTS[name]?.open !== undefined)),
-    'has dpop, which password, token_exchange and jwt_bearer do not bind their tokens by',
-  ),
   v.check(
     ({ grants, public: isPublic }) => !(isPublic && grants.includes('client_credentials')),
     'is public: anybody could use client_credentials in its name',

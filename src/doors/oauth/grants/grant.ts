@@ -18,15 +18,22 @@ export type GrantModule = {
 
 type Parameter = string | readonly string[] | undefined;
 
+/** Between the values of a parameter that was repeated, where the provider takes but one; none of them has it. */
+export const BETWEEN = '\n';
+
 export function listOf(value: unknown): readonly string[] {
   const given = value as Parameter;
-  return given === undefined ? [] : typeof given === 'string' ? [given] : given;
+  return given === undefined ? [] : typeof given === 'string' ? given.split(BETWEEN) : given;
+}
+
+function wordsOf(text: unknown): readonly string[] {
+  return typeof text === 'string' ? [...new Set(text.split(' '))].filter((name) => name !== '') : [];
 }
 
 /** `scope`, as it was sent; undefined where it was not, or was empty. */
 export function scopesOf(ctx: KoaContextWithOIDC): readonly string[] | undefined {
   const { scope } = ctx.oidc.params ?? {};
-  const names = typeof scope === 'string' ? scope.split(' ').filter((name) => name !== '') : [];
+  const names = wordsOf(scope);
   return names.length === 0 ? undefined : names;
 }
 
@@ -34,19 +41,6 @@ export function scopesOf(ctx: KoaContextWithOIDC): readonly string[] | undefined
 export function audienceOf(ctx: KoaContextWithOIDC): readonly string[] {
   const { resource, audience } = ctx.oidc.params ?? {};
   return [...new Set([...listOf(resource), ...listOf(audience)])];
-}
-
-/**
- * The scopes of a token that the rules decide on: those that are asked for, of those that the client may
- * have. Throws `invalid_scope`.
- */
-export function plainScopes({ oidc }: KoaContextWithOIDC): readonly string[] | undefined {
-  const { scope } = (oidc.body ?? {}) as { readonly scope?: unknown };
-  const asked = typeof scope === 'string' ? scope.split(' ').filter((name) => name !== '') : [];
-  const allowed = (oidc.client?.allowed_scopes as readonly string[] | undefined) ?? [];
-  const refused = asked.find((name) => !allowed.includes(name));
-  if (refused !== undefined) throw new errors.InvalidScope('the client may not have this scope', refused);
-  return asked.length === 0 ? undefined : asked;
 }
 
 /** Throws `invalid_scope` or `invalid_target`. */
@@ -84,22 +78,26 @@ export function answer(
   ctx.body = {
     access_token: issued.token,
     expires_in: issued.claims.exp - issued.claims.iat,
-    token_type: 'Bearer',
+    token_type: issued.claims.cnf === undefined ? 'Bearer' : 'DPoP',
     ...more,
   };
 }
 
 /** A refusal of the core in OAuth's words. */
-export async function inOAuthWords<T>(work: () => Promise<T>): Promise<T> {
+export async function inOAuthWords<T>(
+  work: () => Promise<T>,
+  /** For a token that is not good enough: of a grant (RFC 6749 section 5.2), of an exchange (RFC 8693 section 2.2.2). */
+  word: 'invalid_grant' | 'invalid_request' = 'invalid_grant',
+): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (!(error instanceof IssuerError)) throw error;
-    throw asOAuthError(error);
+    throw asOAuthError(error, word === 'invalid_grant');
   }
 }
 
-function asOAuthError(error: IssuerError): Error {
+function asOAuthError(error: IssuerError, isGrant: boolean): Error {
   const reason = typeof error.shown?.reason === 'string' ? error.shown.reason : error.sentence;
   if (error.code === 'invalid_target' || error.code === 'single_audience')
     return new errors.InvalidTarget(reason);
@@ -108,5 +106,6 @@ function asOAuthError(error: IssuerError): Error {
   if (error.code === 'server_error') return error;
   if (error.code === 'invalid_request') return new errors.InvalidRequest(reason);
   // Why it was refused is for the caller too.
-  return Object.assign(new errors.InvalidGrant(error.detail), { error_description: reason });
+  const told = isGrant ? new errors.InvalidGrant(error.detail) : new errors.InvalidRequest(reason);
+  return Object.assign(told, { error_description: reason, error_detail: error.detail });
 }

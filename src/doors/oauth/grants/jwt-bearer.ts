@@ -1,11 +1,14 @@
 /** RFC 7523 section 2.1: an assertion of a trusted issuer as the grant, once only. */
 import { decodeJwt } from 'jose';
-import { errors } from 'oidc-provider';
+import { errors, type KoaContextWithOIDC } from 'oidc-provider';
+import type { Workload } from '../../../core/ports.ts';
 import type { RecordKey } from '../../../core/records.ts';
 import { hash } from '../adapter.ts';
 import type { Engine } from '../parts.ts';
-import { answer, audienceOf, type GrantModule, inOAuthWords, plainScopes, scopeClaim } from './grant.ts';
-import { shownToken } from './shown.ts';
+import { provenKey } from './bound.ts';
+import { type Decided, decidedRequest, requireAudience } from './decided.ts';
+import { answer, type GrantModule, inOAuthWords } from './grant.ts';
+import { assertForUsAlone, shownToken } from './shown.ts';
 
 /** At least what attestors allow other issuers' clocks. */
 const CLOCK_SKEW_SECONDS = 300;
@@ -13,24 +16,26 @@ const CLOCK_SKEW_SECONDS = 300;
 export const grant: GrantModule = {
   parameters: ['assertion', 'scope', 'resource', 'audience'],
   repeatable: ['resource', 'audience'],
-  async handle(ctx, engine) {
-    const { assertion } = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
-    if (assertion === undefined) throw new errors.InvalidRequest('assertion is missing');
-    const audience = audienceOf(ctx);
-    if (audience.length === 0) throw new errors.InvalidTarget('audience or resource is missing');
-    const peer = await shownToken(ctx, engine, assertion, { mayBeOfClient: false });
-    const scopes = plainScopes(ctx);
-    const claims = {
-      client_id: ctx.oidc.client?.clientId,
-      ...(scopes === undefined ? {} : { scope: scopeClaim(ctx, scopes) }),
-    };
-    const request = () => ({ audience, claims, type: 'at+jwt' }) as const;
-    const issued = await onceOnly(engine, assertion, (accept) =>
-      inOAuthWords(() => engine.issuer.issueShown('oauth', peer, { request, accept })),
-    );
-    answer(ctx, issued, { scope: scopes?.join(' ') });
-  },
+  handle: (ctx, engine) => inOAuthWords(() => redeem(ctx, engine)),
 };
+
+async function redeem(ctx: KoaContextWithOIDC, engine: Engine): Promise<void> {
+  const { assertion } = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
+  const jkt = await provenKey(ctx);
+  if (assertion === undefined) throw new errors.InvalidRequest('assertion is missing');
+  requireAudience(ctx);
+  const shown = await shownToken(ctx, engine, assertion, { mayBeOfClient: false });
+  let decided: Decided | undefined;
+  const request = (workload: Workload) => {
+    assertForUsAlone(workload, shown);
+    decided = decidedRequest(ctx, engine, workload, jkt === undefined ? {} : { cnf: { jkt } });
+    return decided.request;
+  };
+  const issued = await onceOnly(engine, assertion, (accept) =>
+    engine.issuer.issueShown('oauth', shown.peer, { request, accept }),
+  );
+  answer(ctx, issued, { scope: decided?.scopes?.join(' ') });
+}
 
 /** It is used up by a token that was decided on, and not by one that could not be made. */
 async function onceOnly<T>(

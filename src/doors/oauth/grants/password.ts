@@ -1,10 +1,11 @@
 /**
  * RFC 6749 section 4.3, for clients that are allowed it by name. RFC 9700 section 2.4 says not to use
- * it: the client sees the password, and a second factor has no place in it.
+ * it: the client sees the password, and the one-time code of whoever has a second factor.
  */
 import { errors } from 'oidc-provider';
 import { IssuerError } from '../../../core/errors.ts';
 import { withFaultsNamed } from '../faults.ts';
+import { provenKey } from './bound.ts';
 import { audienceOf, type GrantModule, scopedFor, scopesOf } from './grant.ts';
 
 export const grant: GrantModule = {
@@ -16,6 +17,7 @@ export const grant: GrantModule = {
       throw new errors.InvalidRequest('username and password are needed');
     const { client, provider } = ctx.oidc;
     if (client === undefined) throw new errors.InvalidClient('no client', '');
+    const jkt = await provenKey(ctx);
     const { scopes } = scopedFor(ctx, engine, { scopes: scopesOf(ctx), audience: [], isPerson: true });
     const login = await check(engine.people.passwords.check, username, password, {
       client,
@@ -37,7 +39,8 @@ export const grant: GrantModule = {
       scope,
       sessionUid: login.sessionUid,
     };
-    const token = new provider.AccessToken(common as never);
+    const bound = jkt === undefined ? {} : { jkt };
+    const token = new provider.AccessToken({ ...common, ...bound } as never);
     ctx.oidc.entity('AccessToken', token);
     const accessToken = await token.save();
     const isOffline = client.grantTypeAllowed('refresh_token') && scopes.includes('offline_access');
@@ -46,13 +49,15 @@ export const grant: GrantModule = {
     const refresh = isOffline
       ? new provider.RefreshToken({
           ...{ ...common, amr: [...login.amr], acr, authTime, rotations: 0 },
+          // RFC 9449 section 5: a client that proves itself needs no key for it.
+          ...(client.clientAuthMethod === 'none' ? bound : {}),
           ...(audience.length === 0 ? {} : { resource: audience }),
         } as never)
       : undefined;
     ctx.body = {
       access_token: accessToken,
       expires_in: token.expiration,
-      token_type: 'Bearer',
+      token_type: jkt === undefined ? 'Bearer' : 'DPoP',
       refresh_token: await refresh?.save(),
       scope: token.scope,
     };

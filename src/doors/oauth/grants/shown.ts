@@ -1,30 +1,46 @@
 /** A token that is shown for another. One of our own has to be good still, and not only be signed. */
 import { decodeJwt, decodeProtectedHeader } from 'jose';
-import { errors, type KoaContextWithOIDC } from 'oidc-provider';
-import type { AssertionPeer, Claims } from '../../../core/ports.ts';
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import { IssuerError } from '../../../core/errors.ts';
+import type { AssertionPeer, Claims, Workload } from '../../../core/ports.ts';
 import { claimsOf } from '../access-tokens.ts';
+import { ownNames } from '../client-proofs.ts';
 import type { Engine } from '../parts.ts';
+
+export type Shown = {
+  readonly peer: AssertionPeer;
+  /** An access token of ours, of which it was found whom it may be shown by. */
+  readonly isOfClient: boolean;
+};
 
 /**
  * With `mayBeOfClient` an access token of ours need not be for us: one counts that was given to the client, or
- * that the client was called with as a resource. Throws `invalid_grant` for an access token of ours that was revoked, or whose
- * person or client is gone.
+ * that the client was called with as a resource. Throws `invalid_assertion` for an access token of ours that
+ * was revoked, or whose person or client is gone.
  */
 export async function shownToken(
   ctx: KoaContextWithOIDC,
   engine: Engine,
   token: string,
   { mayBeOfClient }: { readonly mayBeOfClient: boolean },
-): Promise<AssertionPeer> {
+): Promise<Shown> {
   const { identifier } = engine.issuer;
+  const { client } = ctx.oidc;
   const own = isOurs(token, identifier) ? await goodClaims(ctx, engine, token) : undefined;
-  const audiences = [identifier, `${identifier}${engine.config.path}/token`];
-  return {
-    kind: 'assertion',
-    token,
-    audiences: mayBeOfClient && own !== undefined ? [...audiences, ...ofClient(ctx, engine, own)] : audiences,
-    client: ctx.oidc.client?.clientId,
-  };
+  const isOfClient = mayBeOfClient && own !== undefined;
+  const ours = ownNames(engine, client?.token_url_audience === true);
+  const audiences = isOfClient ? [...ours, ...ofClient(ctx, engine, own)] : ours;
+  return { peer: { kind: 'assertion', token, audiences, client: client?.clientId }, isOfClient };
+}
+
+/** Whoever is named beside us could hand it on to us. Throws `invalid_assertion`. */
+export function assertForUsAlone({ assertion }: Workload, { isOfClient }: Pick<Shown, 'isOfClient'>): void {
+  if (!isOfClient && [assertion?.claims.aud].flat().length !== 1)
+    throw refusal('it is for others too: its aud names several');
+}
+
+function refusal(reason: string): IssuerError {
+  return new IssuerError('invalid_assertion', reason, { shown: { reason } });
 }
 
 /** By its own word: what is no access token of ours is left to the attestor, which proves it. */
@@ -40,9 +56,9 @@ async function goodClaims(ctx: KoaContextWithOIDC, { people }: Engine, token: st
   const { AccessToken, ClientCredentials } = ctx.oidc.provider;
   const person = await AccessToken.find(token);
   const found = person ?? (await ClientCredentials.find(token));
-  if (found === undefined) throw new errors.InvalidGrant('an access token that is good no more');
+  if (found === undefined) throw refusal('it is good no more');
   if (person !== undefined && (await people.findAccount(ctx, person.accountId, person)) === undefined)
-    throw new errors.InvalidGrant('an access token of nobody');
+    throw refusal('its person is gone');
   return claimsOf(found);
 }
 
