@@ -52,6 +52,7 @@ export function open(parts: DiscoveryParts): Door {
           ]),
       route(`${path}/.well-known/jwks`, 'Signing keys', jwks),
       route(`${path}/.well-known/jwks.json`, 'Signing keys', jwks),
+      route(`${path}/.well-known/openid-configuration/jwks`, "Signing keys, at IdentityServer's path", jwks),
     ],
   };
 }

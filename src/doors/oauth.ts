@@ -68,19 +68,26 @@ function publicRoutes({
   const both: readonly Method[] = ['GET', 'POST'];
   const open: readonly Method[] = ['POST', 'OPTIONS'];
   return [
-    [`${path}/authorize`, both, true],
+    [`${path}/authorize`, both],
+    [`${path}/authorize/{uid}`, ['GET']],
     [`${path}/token`, open],
     [`${path}/deviceauthorization`, open],
     [`${path}/introspect`, open],
     [`${path}/revocation`, open],
     [`${path}/userinfo`, [...both, 'OPTIONS']],
-    [`${path}/endsession`, both, true],
+    [`${path}/endsession`, both],
+    [`${path}/endsession/confirm`, ['POST']],
+    [`${path}/endsession/success`, ['GET']],
     [`${path}/par`, open],
-    ['/device', both, true],
+    ['/device', both],
+    ['/device/{uid}', ['GET']],
     ['/interaction', both, true],
     ...(registration === undefined
       ? []
-      : [[`${path}/register`, ['POST', 'GET', 'PUT', 'DELETE'], true] as const]),
+      : [
+          [`${path}/register`, ['POST']] as const,
+          [`${path}/register/{client}`, ['GET', 'PUT', 'DELETE']] as const,
+        ]),
   ];
 }
 

@@ -20,7 +20,7 @@ export type RouteParts = {
 };
 
 /** Not for clients: browsers come there by themselves. */
-const PAGES = ['interaction', 'endsession/confirm'];
+const PAGES = ['interaction', 'authorize/{uid}', 'endsession/confirm', 'endsession/success'];
 const NAME_MAX = 255;
 const KEY_MAX = 16 * 1024;
 
@@ -123,7 +123,7 @@ function documents({ vultr, host }: RouteParts, path: string, one: ForOne): read
 function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonly Route[] {
   const pass = one(async (context, provider) => {
     const { req, res } = context;
-    if (context.path.endsWith('/authorize')) fillScope(context, vultr, provider);
+    if (context.path.endsWith('/authorize') && context.method !== 'POST') fillScope(context, vultr, provider);
     exactType(context);
     try {
       context.respond = false;
@@ -134,10 +134,12 @@ function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonl
     }
   });
   const shown: readonly (readonly [string, readonly ('GET' | 'POST' | 'OPTIONS')[], boolean])[] = [
-    ['authorize', ['GET'], true],
+    ['authorize', ['GET', 'POST'], false],
+    ['authorize/{uid}', ['GET'], false],
     ['interaction', ['GET', 'POST'], true],
-    ['endsession', ['GET'], true],
+    ['endsession', ['GET', 'POST'], false],
     ['endsession/confirm', ['POST'], false],
+    ['endsession/success', ['GET'], false],
     ['userinfo', ['GET', 'POST', 'OPTIONS'], false],
     ['introspect', ['POST'], false],
     ['revocation', ['POST'], false],
