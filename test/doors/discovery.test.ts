@@ -11,7 +11,7 @@ import { RING_SETTINGS, realRing } from '../fakes/rings.ts';
 
 const METADATA = '/.well-known/openid-configuration';
 const JWKS = '/.well-known/jwks';
-const ALL = [METADATA, '/.well-known/oauth-authorization-server', JWKS, `${JWKS}.json`];
+const ALL = [METADATA, '/.well-known/oauth-authorization-server', JWKS, `${JWKS}.json`, `${METADATA}/jwks`];
 
 suite('the public documents', () => {
   let ring: KeyRing;
@@ -46,7 +46,8 @@ suite('the public documents', () => {
     }
     assert.equal((await ask(METADATA)).headers['content-type'], 'application/json');
     assert.equal((await ask(JWKS)).headers['content-type'], 'application/jwk-set+json');
-    assert.equal((await ask(JWKS)).text, (await ask(`${JWKS}.json`)).text);
+    for (const other of [`${JWKS}.json`, `${METADATA}/jwks`])
+      assert.equal((await ask(JWKS)).text, (await ask(other)).text, other);
   });
 
   test('of an issuer with a path lie below it, and where RFC 8414 puts them', async (t) => {

@@ -177,6 +177,18 @@ suite('machines', { concurrency: 1 }, () => {
     assert.equal(refused.body.error, 'invalid_target');
     assert.match(JSON.stringify(refused.body), /own processes/, 'it says why');
     assert.equal((await local(t, server.socket, 'grant_type=client_credentials')).status, 400);
+    const whole = `grant_type=client_credentials&resource=${AUDIENCE}`;
+    for (const [form, error] of [
+      [`${whole}&grant_type=client_credentials`, 'invalid_request'],
+      [`${whole}&scope=a&scope=b`, 'invalid_request'],
+      [`${whole}&scope=orders.write`, 'invalid_scope'],
+    ] as const) {
+      const { status, body } = await local(t, server.socket, form);
+      assert.deepEqual([status, body.error], [400, error], form);
+    }
+    const headers = { DPoP: 'garbage' };
+    const bound = await local(t, server.socket, whole, '/connect/token', undefined, headers);
+    assert.deepEqual([bound.status, bound.body.error], [400, 'invalid_request']);
   });
 
   test('a key that rotates fails nobody, and tokens of the old one stay good', async (t) => {

@@ -83,6 +83,12 @@ suite('clients that register', { concurrency: 1 }, () => {
     }
   });
 
+  test('a body that can be read in two ways is invalid_request', async () => {
+    const headers = { Authorization: `Bearer ${TOKEN}`, 'Content-Type': 'application/json' };
+    for (const text of ['{"client_name":"a","client_name":"b"}', '{"__proto__":{}}', '[]', '{'])
+      assert.equal((await post(register, text, headers)).body.error, 'invalid_request', text);
+  });
+
   for (const { name, metadata, error = 'invalid_client_metadata' } of WRONG)
     test(`${name}: ${error}`, async () => {
       const { status, body } = await call('POST', register, TOKEN, metadata);

@@ -22,6 +22,7 @@ const WEB = {
   consent: false,
 };
 
+type Pair = [name: string, value: string];
 type Form = Readonly<Record<string, string>>;
 
 suite('resources of an authorization', { concurrency: 1 }, () => {
@@ -33,23 +34,23 @@ suite('resources of an authorization', { concurrency: 1 }, () => {
     assert.equal(await adminPost(server.admin, '/v1/users/add', ADA), 200);
   });
 
-  const send = (path: string, form: Form) =>
+  const send = (path: string, form: Form | string) =>
     post(`${server.issuer}/connect/${path}`, form, basic('web', 'web'));
 
-  async function codeForm(isPushed: boolean): Promise<Form> {
+  async function codeForm(isPushed: boolean, more: readonly Pair[] = [['resource', API]]): Promise<Form> {
     const verifier = randomBytes(32).toString('base64url');
     const asked = {
       client_id: 'web',
       response_type: 'code',
       redirect_uri: CALLBACK,
       scope: SCOPES.join(' '),
-      resource: API,
       code_challenge: createHash('sha256').update(verifier).digest('base64url'),
       code_challenge_method: 'S256',
     };
-    const pushed = isPushed ? await send('par', asked) : undefined;
+    const whole = new URLSearchParams([...Object.entries(asked), ...more]).toString();
+    const pushed = isPushed ? await send('par', whole) : undefined;
     const query =
-      pushed === undefined ? asked : { client_id: 'web', request_uri: String(pushed.body.request_uri) };
+      pushed === undefined ? whole : { client_id: 'web', request_uri: String(pushed.body.request_uri) };
     const browser = openBrowser(APP);
     let page = await browser.open(`${server.issuer}/connect/authorize?${new URLSearchParams(query)}`);
     page = await browser.submit(page, /\/login$/, ADA);
@@ -58,8 +59,9 @@ suite('resources of an authorization', { concurrency: 1 }, () => {
     return { grant_type: 'authorization_code', code, redirect_uri: CALLBACK, code_verifier: verifier };
   }
 
-  async function deviceForm(): Promise<Form> {
-    const { body } = await send('deviceauthorization', { scope: SCOPES.join(' '), resource: API });
+  async function deviceForm(more: readonly Pair[] = [['resource', API]]): Promise<Form> {
+    const asked = new URLSearchParams([['scope', SCOPES.join(' ')], ...more]);
+    const { body } = await send('deviceauthorization', asked.toString());
     const browser = openBrowser(APP);
     let page = await browser.open(String(body.verification_uri_complete));
     page = await browser.submit(page, /\/device$/);
@@ -76,7 +78,7 @@ suite('resources of an authorization', { concurrency: 1 }, () => {
   for (const [name, make] of [
     ['a code', () => codeForm(false)],
     ['a code of a pushed request', () => codeForm(true)],
-    ['a device code', deviceForm],
+    ['a device code', () => deviceForm()],
     ['a password', passwordForm],
   ] as const)
     test(`${name} and its refresh tokens are for what was asked for, and nothing else`, async () => {
@@ -100,4 +102,42 @@ suite('resources of an authorization', { concurrency: 1 }, () => {
       }
       assert.equal(decodeJwt(String(body.access_token)).aud, server.issuer, 'of the person alone');
     });
+
+  for (const [name, make] of [
+    ['a code', (more: readonly Pair[]) => codeForm(false, more)],
+    ['a code of a pushed request', (more: readonly Pair[]) => codeForm(true, more)],
+    ['a device code', deviceForm],
+  ] as const)
+    test(`${name}: resource and audience mean the same, and may be repeated`, async () => {
+      const cases: readonly (readonly [readonly Pair[], unknown])[] = [
+        [[['audience', API]], API],
+        [
+          [
+            ['resource', API],
+            ['resource', OTHER_API],
+          ],
+          [API, OTHER_API],
+        ],
+        [
+          [
+            ['resource', OTHER_API],
+            ['audience', OTHER_API],
+          ],
+          OTHER_API,
+        ],
+      ];
+      for (const [more, wanted] of cases) {
+        const { body } = await send('token', await make(more));
+        assert.equal(typeof body.access_token, 'string', JSON.stringify([more, body]));
+        assert.deepEqual(decodeJwt(String(body.access_token)).aud, wanted);
+        const refresh = { grant_type: 'refresh_token', refresh_token: String(body.refresh_token) };
+        const again = await send('token', refresh);
+        assert.deepEqual(decodeJwt(String(again.body.access_token)).aud, wanted, 'refreshed');
+      }
+    });
+
+  test('a device that asks for an unknown audience is refused', async () => {
+    const { body } = await send('deviceauthorization', { audience: 'https://other.example.com' });
+    assert.equal(body.error, 'invalid_target');
+  });
 });

@@ -6,12 +6,15 @@ import { calculateJwkThumbprint, decodeJwt, exportJWK, SignJWT } from 'jose';
 import { scopeOf } from '../system/suite.ts';
 import { openBrowser } from './browser.ts';
 import { adminPost } from './people.ts';
-import { basic, MACHINE, post, SECRET, startOAuth } from './server.ts';
+import { API, basic, MACHINE, post, SECRET, startOAuth } from './server.ts';
 
 const CC = { grant_type: 'client_credentials' };
 const PASSWORD = 'correct horse battery staple';
 const BOUND = { ...MACHINE, id: 'bound', dpop: true };
 const CALLBACK = 'https://app.example.com/cb';
+const FORGE = 'https://forge.example.com';
+const OTHER = { ...MACHINE, id: 'other', grants: ['password', 'token_exchange', 'jwt_bearer'] };
+const STRICT = { ...OTHER, id: 'strict', dpop: true };
 /** A browser's program: its refresh tokens are bound too. */
 const WEB = {
   id: 'web',
@@ -62,7 +65,15 @@ suite('DPoP', { concurrency: 1 }, () => {
   const scope = scopeOf();
   let server: Awaited<ReturnType<typeof startOAuth>>;
   before(async () => {
-    server = await startOAuth(scope, { clients: [MACHINE, BOUND, WEB], people: { passwords: { cost: 10 } } });
+    const jwks = { keys: [{ ...(await exportJWK(one.publicKey)), kid: 'f', alg: 'ES256' }] };
+    server = await startOAuth(
+      scope,
+      { clients: [MACHINE, BOUND, WEB, OTHER, STRICT], people: { passwords: { cost: 10 } } },
+      {
+        attestors: { unix: {}, jwt: { issuers: { forge: { issuer: FORGE, jwks } } } },
+        rules: [{ name: 'forge', match: ['jwt:issuer:forge'], subject: 'f:{jwt.subject}', audiences: [API] }],
+      },
+    );
     assert.equal(
       await adminPost(server.admin, '/v1/users/add', { username: 'ada', password: PASSWORD }),
       200,
@@ -93,10 +104,41 @@ suite('DPoP', { concurrency: 1 }, () => {
   test('no proof, garbage, and two proofs', async () => {
     const none = await post(server.token, CC, basic(BOUND.id, SECRET));
     assert.deepEqual([none.status, none.body.error], [400, 'invalid_grant']);
+    assert.match(String(none.body.error_description), /DPoP proof/);
     assert.equal((await ask('garbage')).body.error, 'invalid_dpop_proof');
     const two = `${await proof(server.token)}, ${await proof(server.token)}`;
     assert.equal((await ask(two)).body.error, 'invalid_dpop_proof');
   });
+
+  for (const name of ['password', 'token_exchange', 'jwt_bearer'] as const)
+    test(`a token of ${name} is bound too, or refused`, async () => {
+      const form = async () => formOf(name, server.issuer);
+      const send = async (dpop: string | undefined, id = 'other') =>
+        post(server.token, await form(), {
+          ...basic(id, SECRET),
+          ...(dpop === undefined ? {} : { DPoP: dpop }),
+        });
+      const { status, body } = await send(await proof(server.token));
+      assert.deepEqual([status, body.token_type], [200, 'DPoP'], JSON.stringify(body));
+      const cnf = { jkt: await calculateJwkThumbprint(await exportJWK(one.publicKey)) };
+      const token = String(body.access_token);
+      assert.deepEqual(decodeJwt(token).cnf, cnf);
+      const seen = await post(`${server.issuer}/connect/introspect`, { token }, basic('other', SECRET));
+      assert.deepEqual([seen.body.active, seen.body.cnf, seen.body.token_type], [true, cnf, 'DPoP']);
+      assert.equal((await send('garbage')).body.error, 'invalid_dpop_proof');
+      const once = await proof(server.token);
+      assert.equal((await send(once)).status, 200);
+      assert.equal((await send(once)).body.error, 'invalid_dpop_proof', 'a proof is good once');
+      const none = await send(undefined, 'strict');
+      assert.deepEqual([none.status, none.body.error], [400, 'invalid_grant']);
+      assert.match(String(none.body.error_description), /DPoP proof/);
+      assert.equal((await send(await proof(server.token), 'strict')).body.token_type, 'DPoP');
+      const plain = await send(undefined);
+      assert.deepEqual(
+        [plain.body.token_type, decodeJwt(String(plain.body.access_token)).cnf],
+        ['Bearer', undefined],
+      );
+    });
 
   test('a proof is good once: of twenty at a time one wins', async () => {
     const once = await proof(server.token);
@@ -151,6 +193,27 @@ suite('DPoP', { concurrency: 1 }, () => {
     assert.deepEqual([again.status, again.body.token_type], [200, 'DPoP'], JSON.stringify(again.body));
   });
 });
+
+/** Each with a token of another issuer that is new, or with a password. */
+async function formOf(
+  grant: 'password' | 'token_exchange' | 'jwt_bearer',
+  issuer: string,
+): Promise<Readonly<Record<string, string>>> {
+  const urn = 'urn:ietf:params:oauth';
+  if (grant === 'password') return { grant_type: 'password', username: 'ada', password: PASSWORD };
+  const token = await new SignJWT({ iss: FORGE, sub: 'repo', aud: issuer, jti: Math.random().toString(36) })
+    .setProtectedHeader({ alg: 'ES256', kid: 'f' })
+    .setExpirationTime('5m')
+    .sign(one.privateKey);
+  if (grant === 'jwt_bearer')
+    return { grant_type: `${urn}:grant-type:jwt-bearer`, assertion: token, audience: API };
+  return {
+    grant_type: `${urn}:grant-type:token-exchange`,
+    audience: API,
+    subject_token: token,
+    subject_token_type: `${urn}:token-type:jwt`,
+  };
+}
 
 /** What a code is redeemed with. */
 async function signIn(issuer: string): Promise<Readonly<Record<string, string>>> {

@@ -16,6 +16,7 @@ const WEB = {
   scopes: ['openid', 'orders.read'],
   redirectUris: [CALLBACK, `${APP}with?query=1`],
 };
+const ONE = { ...WEB, id: 'one', redirectUris: [CALLBACK], consent: false };
 const NATIVE = {
   ...WEB,
   id: 'native',
@@ -47,6 +48,7 @@ const REFUSED: Readonly<Record<string, readonly [Query, string]>> = {
   'an unknown scope': [{ scope: 'openid nonsense' }, 'invalid_scope'],
   'no scope': [{ scope: undefined }, 'invalid_scope'],
   'an unknown resource': [{ resource: 'https://other.example.com' }, 'invalid_target'],
+  'an unknown audience': [{ audience: 'https://other.example.com' }, 'invalid_target'],
   'nobody is signed in': [{ prompt: 'none' }, 'login_required'],
   'none and login': [{ prompt: 'none login' }, 'invalid_request'],
   'a request object': [{ request: 'e30.e30.' }, 'request_not_supported'],
@@ -81,7 +83,7 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
   let server: Awaited<ReturnType<typeof startOAuth>>;
   before(async () => {
     server = await startOAuth(scope, {
-      clients: [WEB, NATIVE, MACHINE],
+      clients: [WEB, ONE, NATIVE, MACHINE],
       people: { passwords: { cost: 10 } },
     });
     assert.equal(
@@ -153,8 +155,9 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
   });
 
   test('a parameter that is repeated is invalid_request', async () => {
-    for (const name of ['scope', 'nonce', 'code_challenge', 'response_type', 'prompt']) {
-      const page = await openBrowser(APP).open(`${urlOf({ nonce: 'n', prompt: 'login' })}&${name}=x`);
+    for (const name of ['scope', 'nonce', 'code_challenge', 'response_type', 'prompt', 'unknown']) {
+      const url = urlOf({ nonce: 'n', prompt: 'login', unknown: 'u' });
+      const page = await openBrowser(APP).open(`${url}&${name}=x`);
       const { searchParams: sent } = new URL(page.url);
       assert.deepEqual([sent.get('error'), sent.get('iss')], ['invalid_request', server.issuer], name);
     }
@@ -204,6 +207,37 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
     assert.equal(right.status, 200, JSON.stringify(right.body));
     const again = await redeem({}, basic('web', 'web'));
     assert.equal(again.body.error, 'invalid_grant');
+  });
+
+  test('a redirect_uri is asked for, and asked for again, where the client has but one too', async () => {
+    assertNotSentBack(await open({ client_id: 'one', redirect_uri: undefined }), 'none');
+    const browser = openBrowser(APP);
+    const page = await browser.submit(await browser.open(urlOf({ client_id: 'one' })), /\/login$/, {
+      ...{ username: 'ada', password: PASSWORD },
+    });
+    const code = assertSentBack(page, null).get('code') ?? '';
+    const form = { grant_type: 'authorization_code', code, code_verifier: VERIFIER };
+    const { status, body } = await post(server.token, form, basic('one', 'web'));
+    assert.deepEqual([status, body.error], [400, 'invalid_request']);
+  });
+
+  test('a form of another site is sent on to the same as an address', async () => {
+    const { search, pathname } = new URL(urlOf({ nonce: 'a b' }));
+    const answer = await post(`${server.issuer}${pathname}`, search.slice(1));
+    assert.equal(answer.status, 303);
+    assert.match(answer.headers.get('cache-control') ?? '', /no-store/);
+    const place = new URL(answer.headers.get('location') ?? '', server.issuer);
+    assert.equal(place.href.replaceAll('+', '%20'), urlOf({ nonce: 'a b' }).replaceAll('+', '%20'));
+    assert.match((await openBrowser(APP).open(place.href)).html, /type="password"/);
+    const out = await post(`${server.issuer}/connect/endsession`, 'client_id=web&state=s');
+    assert.deepEqual(
+      [out.status, out.headers.get('location')],
+      [303, '/connect/endsession?client_id=web&state=s'],
+    );
+    const long = await post(`${server.issuer}${pathname}`, `state=${'s'.repeat(6000)}`);
+    assert.deepEqual([long.status, long.body.error], [413, 'request_too_large']);
+    const json = await post(`${server.issuer}${pathname}`, '{}', { 'Content-Type': 'application/json' });
+    assert.equal(json.status, 404);
   });
 
   test('denied: access_denied, with iss', async () => {
