@@ -15,12 +15,20 @@ const BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
 
 const GATE = { id: 'gate', secrets: [hashOf('gate')], grants: ['token_exchange', 'jwt_bearer'], scopes: [] };
+const OLDER = { ...GATE, id: 'older', secrets: [hashOf('older')], tokenUrlAudience: true };
 const NONE = Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url');
 const BUILD = {
   id: 'build',
   federated: { issuer: 'forge', subject: 'repo-7' },
   grants: ['client_credentials'],
   scopes: ['orders.read'],
+};
+
+const OLD_BUILD = {
+  ...BUILD,
+  id: 'old-build',
+  federated: { issuer: 'forge', subject: 'repo-9' },
+  tokenUrlAudience: true,
 };
 
 suite('assertions', { concurrency: 1 }, () => {
@@ -35,7 +43,7 @@ suite('assertions', { concurrency: 1 }, () => {
     const jwks = { keys: [{ ...(await exportJWK(pair.publicKey)), kid: 'f', alg: 'ES256' }] };
     server = await startOAuth(
       scope,
-      { clients: [GATE, BUILD], resources: RESOURCES },
+      { clients: [GATE, BUILD, OLDER, OLD_BUILD], resources: RESOURCES },
       {
         attestors: {
           unix: {},
@@ -49,6 +57,12 @@ suite('assertions', { concurrency: 1 }, () => {
             audiences: [CLOUD],
             ttl: '1h',
             maxTtl: '1h',
+          },
+          {
+            name: 'of an older client',
+            match: ['jwt:issuer:forge', 'oauth:client:older'],
+            subject: 'build:{jwt.subject}',
+            audiences: [CLOUD],
           },
           { name: 'own again', match: ['jwt:issuer:self'], subject: 'again:{jwt.id}', audiences: [CLOUD] },
           ruleFor({ name: 'self', audiences: ['AUDIENCE'] }),
@@ -181,6 +195,21 @@ suite('assertions', { concurrency: 1 }, () => {
         assert.equal(body.error, words[name as keyof typeof words], `${name}: ${aud}`);
       }
     }
+  });
+
+  test('the token endpoint may be the audience where the client says so', async () => {
+    const ask = async (form: Record<string, string>) =>
+      (await post(server.token, { audience: CLOUD, ...form }, basic('older', 'older'))).status;
+    const aud = server.token;
+    const shown = { subject_token: await sign({ aud }), subject_token_type: `${TYPE}jwt` };
+    assert.equal(await ask({ grant_type: EXCHANGE, ...shown }), 200);
+    assert.equal(await ask({ grant_type: BEARER, assertion: await sign({ aud }) }), 200);
+    const proven = await post(server.token, {
+      grant_type: 'client_credentials',
+      client_assertion_type: `${ASSERTION}jwt-bearer`,
+      client_assertion: await sign({ aud, sub: 'repo-9' }),
+    });
+    assert.equal(proven.status, 200, JSON.stringify(proven.body));
   });
 
   test('a workload of another issuer is a client without a secret', async () => {

@@ -237,7 +237,7 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
     const long = await post(`${server.issuer}${pathname}`, `state=${'s'.repeat(6000)}`);
     assert.deepEqual([long.status, long.body.error], [413, 'request_too_large']);
     const json = await post(`${server.issuer}${pathname}`, '{}', { 'Content-Type': 'application/json' });
-    assert.equal(json.status, 404);
+    assert.deepEqual([json.status, json.body.error], [400, 'invalid_request']);
   });
 
   test('denied: access_denied, with iss', async () => {

@@ -47,6 +47,17 @@ suite('vultr: people', { concurrency: 1 }, () => {
     assert.deepEqual([again.status, again.body.error, again.body.status], [400, 'invalid_grant', 400]);
   });
 
+  test('the authorization endpoint takes a form too', async () => {
+    const path = `/provider/${one}/authorize`;
+    const answer = await fetch(`${api.base}${path}`, {
+      method: 'POST',
+      body: new URLSearchParams({ client_id: 'shop' }),
+      redirect: 'manual',
+    });
+    assert.equal(answer.status, 303);
+    assert.ok(answer.headers.get('location')?.endsWith(`${path}?client_id=shop`));
+  });
+
   test('by Basic and by the body; a refresh token is used once', async () => {
     const code = await signIn(api, one, { client_id: 'shop' });
     const redeem = { grant_type: 'authorization_code', code, redirect_uri: CALLBACK };

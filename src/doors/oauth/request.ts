@@ -62,10 +62,12 @@ export async function prepare(
 /**
  * Where a page of somebody else's sends a browser that brings a form to an endpoint of people (OpenID Connect
  * Core section 3.1.2.1, RP-Initiated Logout section 2): to the same as an address, since the session's cookie
- * does not come along with a form of another site. Throws `request_too_large` for what no address holds.
+ * does not come along with a form of another site. Throws `invalid_request`, and `request_too_large`
+ * for what no address holds.
  */
 export function sentByForm({ method, url = '', form }: PreparedRequest): string | undefined {
-  if (method !== 'POST' || form === undefined || !FOR_PEOPLE.test(url)) return undefined;
+  if (method !== 'POST' || !FOR_PEOPLE.test(url)) return undefined;
+  if (form === undefined) throw malformed('the body is no form');
   const query = form.toString();
   if (query.length > QUERY_MAX)
     throw new IssuerError('request_too_large', `a form of more than ${QUERY_MAX} characters`);
