@@ -13,11 +13,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   try {
     if (name === '--version' || name === '-v') return await runCommand('version', rest, io);
     if (name === '--help' || name === '-h' || name === 'help') return await help(rest, io);
-    if (!isCommand(name))
-      throw new CommandError(
-        `mintmark has no command "${name}"${didYouMean(name)}: see mintmark --help`,
-        EXIT.usage,
-      );
+    if (!isCommand(name)) throw unknownCommand(name);
     return await runCommand(name, rest, io);
   } catch (error) {
     // Whoever read the output, such as `head`, has enough of it.
@@ -57,7 +53,7 @@ function parse(name: string, argv: readonly string[], options: ParseArgsOptionsC
   try {
     return parseArgs({ args: keyIdsLast(argv), options, allowPositionals: true });
   } catch (error) {
-    const [sentence] = (error as Error).message.split('. ');
+    const [sentence] = (error as Error).message.split(/\.?(?: |\n)(?=[A-Z])/);
     throw new CommandError(`${sentence}: see mintmark ${name} --help`, EXIT.usage);
   }
 }
@@ -68,13 +64,15 @@ const DASHED_KEY_ID = /^-[\w-]{42}$/;
 function keyIdsLast(argv: readonly string[]): string[] {
   if (argv.includes('--')) return [...argv];
   const isKeyId = (word: string) => DASHED_KEY_ID.test(word);
+  if (!argv.some(isKeyId)) return [...argv];
   return [...argv.filter((word) => !isKeyId(word)), '--', ...argv.filter(isKeyId)];
 }
 
 async function help([name, surplus]: readonly string[], io: Io): Promise<number> {
   if (surplus !== undefined)
     throw new CommandError(`mintmark help takes no "${surplus}": see mintmark --help`, EXIT.usage);
-  if (name === undefined || !isCommand(name)) {
+  if (name !== undefined && !isCommand(name)) throw unknownCommand(name);
+  if (name === undefined) {
     const lines = Object.entries(commands).map(
       async ([command, load]) => `  ${command.padEnd(11)} ${((await load()).command as Command).summary}`,
     );
@@ -99,6 +97,13 @@ const HEADLINE = `Mintmark gives workloads short-lived OIDC tokens instead of se
 mintmark COMMAND [OPTIONS]`;
 const FOOTER = `mintmark COMMAND --help says more.
 Exit codes: 0 done, 1 refused or failed, 2 wrong command line or configuration, 3 no issuer answers.`;
+
+function unknownCommand(name: string): CommandError {
+  return new CommandError(
+    `mintmark has no command "${name}"${didYouMean(name)}: see mintmark --help`,
+    EXIT.usage,
+  );
+}
 
 function isCommand(name: string): name is CommandName {
   return Object.hasOwn(commands, name);

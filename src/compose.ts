@@ -199,6 +199,7 @@ async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> 
     frame: doors.frame,
     onPeer: (peer) => attestor.meet?.(peer, effect.policy.wanted),
     onRefused: observers.connectionRefused,
+    onCertificate: observers.onCertificate,
     warn: observers.warn,
   });
   return listeners;

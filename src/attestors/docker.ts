@@ -2,6 +2,7 @@
 import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
+import { ABSOLUTE_PATH } from '../core/path-pattern.ts';
 import type { Attestor, SelectorKind, UnixPeer, Workload } from '../core/ports.ts';
 import { locateContainer, type Place, parseStartTime } from './container-cgroup.ts';
 import { type Container, type DockerApi, openDockerApi } from './docker-api.ts';
@@ -14,7 +15,7 @@ import type { UnprovenReason } from './reasons.ts';
 const absolutePath = (description: string) =>
   v.pipe(
     v.string(),
-    v.regex(/^\/(?:[^/\0]+\/)*[^/\0]+$/, 'must be an absolute path in normal form'),
+    v.regex(ABSOLUTE_PATH, 'must be an absolute path in normal form'),
     v.description(description),
   );
 

@@ -1,5 +1,6 @@
 /** The settings of the issuers whose tokens are believed. */
 import * as v from 'valibot';
+import { ABSOLUTE_PATH } from '../core/path-pattern.ts';
 import { urlFault } from './jwks-fetch.ts';
 import { hasPrivateKeys, parseKeySet, VERIFIABLE } from './jwt-keys.ts';
 
@@ -21,7 +22,7 @@ const printable = (description: string, longest: number) =>
 const absolutePath = (description: string) =>
   v.pipe(
     v.string(),
-    v.regex(/^\/(?:[^/\0]+\/)*[^/\0]+$/, 'must be an absolute path in normal form'),
+    v.regex(ABSOLUTE_PATH, 'must be an absolute path in normal form'),
     v.description(description),
   );
 

@@ -43,6 +43,7 @@ export const kinds = [
   'unix:sha256',
   'systemd:unit',
 ] as const;
+export const pluralKinds = ['unix:supplementary-gid'] as const;
 const EXECUTABLE_KINDS = ['unix:path', 'unix:sha256'] as const;
 
 /** It has something to remember of each connection. */
@@ -64,6 +65,7 @@ export function open(
 class ProcessAttestor implements UnixAttestor {
   readonly peers = ['unix'] as const;
   readonly kinds = kinds;
+  readonly pluralKinds = pluralKinds;
   readonly #names: Names;
   readonly #hasher: Hasher;
   readonly #accounts = new WeakMap<UnixPeer, KnownAccounts>();

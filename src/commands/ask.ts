@@ -117,7 +117,7 @@ export function parseAnswer({ status, body }: Answer): Readonly<Record<string, u
   if (status < 400) return value;
   const { error, error_description: sentence, reason } = value;
   if (typeof error !== 'string') throw foreign(`status ${status}, no "error"`);
-  throw new CommandError(`${error}: ${reason ?? sentence}`);
+  throw new CommandError(printable(`${error}: ${reason ?? sentence}`));
 }
 
 /** Whatever its status. Throws CommandError. */

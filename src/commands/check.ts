@@ -18,7 +18,7 @@ export const command: Command = {
       return EXIT.ok;
     }
     const issuer = { ...loaded, config: loaded.config };
-    const warnings = await checkMeaning(issuer).catch((error: Error) => {
+    const warnings = await checkMeaning(issuer, io.env).catch((error: Error) => {
       throw new CommandError(error.message, error.name === 'ConfigError' ? EXIT.usage : EXIT.failed);
     });
     for (const warning of [...loaded.warnings, ...warnings]) io.writeError(`warning: ${warning}\n`);

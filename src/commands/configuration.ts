@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { attestors } from '../attestors/index.ts';
 import { openNames } from '../attestors/names.ts';
 import type { FindMore, LoadedConfig, LoadedSidecar } from '../config.ts';
+import { numberPattern } from '../core/number-pattern.ts';
 import { doors } from '../doors/index.ts';
 import { stores } from '../stores/index.ts';
 import { recordStores } from '../stores/records.ts';
@@ -12,7 +13,7 @@ import { CommandError, EXIT, type Invocation, type Option } from './command.ts';
 import { makeDirectory } from './make-directory.ts';
 
 const LISTEN = '127.0.0.1:8787';
-const LOOPBACK = /^(127(\.\d{1,3}){3}|localhost|\[::1\]):\d+$/;
+const LOOPBACK = new RegExp(`^(127(\\.\\d{1,3}){3}|localhost|\\[::1\\]):(${numberPattern(1, 65_535)})$`);
 const tables = { attestors, doors, stores, records: recordStores };
 
 const findMore: FindMore = async (config, isHarmed) => {

@@ -13,6 +13,8 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
   options: CONFIGURATION_OPTIONS,
   async run(invocation) {
     const { io } = invocation;
+    // Whoever asks for a reload while it starts gets what is read now.
+    io.onSignal('SIGHUP', () => undefined);
     const loaded = await loadConfiguration(invocation);
     const [{ openServer }, { forbidDumping }, { notify }, { atMost }] = await Promise.all([
       import('../compose.ts'),
@@ -23,7 +25,7 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
     forbidDumping();
     const server = await openServer({ ...io, loaded, writeLog: io.write }).catch(async (error: Error) => {
       if (error.name !== 'ConfigError') throw new CommandError(startFailure(error), EXIT.failed);
-      throw new CommandError(await everyMistake(error, loaded), EXIT.usage);
+      throw new CommandError(await everyMistake(error, loaded, io.env), EXIT.usage);
     });
     const tell = (state: string) => {
       try {
@@ -116,10 +118,14 @@ async function reload(invocation: Invocation, server: Server, tell: (state: stri
 }
 
 /** What kept it from starting, and what would have later. */
-async function everyMistake(first: Error, loaded: LoadedConfig | LoadedSidecar): Promise<string> {
+async function everyMistake(
+  first: Error,
+  loaded: LoadedConfig | LoadedSidecar,
+  env: Io['env'],
+): Promise<string> {
   if ('authority' in loaded.config) return first.message;
   const { checkMeaning } = await import('../compose/check.ts');
-  const all = await checkMeaning({ ...loaded, config: loaded.config }).then(
+  const all = await checkMeaning({ ...loaded, config: loaded.config }, env).then(
     () => '',
     ({ message }: Error) => message,
   );

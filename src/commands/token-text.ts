@@ -1,4 +1,5 @@
 /** A token as people read it. Nothing is verified here. */
+import { printable } from './ask.ts';
 import { CommandError } from './command.ts';
 
 export type DecodedToken = {
@@ -21,13 +22,13 @@ export function formatToken(token: string, now: number): string {
   const { header, claims } = decodeToken(token);
   const lines = [...Object.entries(header), ...Object.entries(claims)].map(
     ([name, value]) =>
-      `${name.padEnd(12)} ${TIMES.includes(name) ? formatTime(Number(value), now) : formatValue(value)}`,
+      `${printable(name).padEnd(12)} ${TIMES.includes(name) ? formatTime(Number(value), now) : formatValue(value)}`,
   );
   return `${lines.join('\n')}\n`;
 }
 
 function formatValue(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  return printable(typeof value === 'string' ? value : JSON.stringify(value));
 }
 
 /** `2026-11-23T20:00:00Z (in 9 min 59 s)` */

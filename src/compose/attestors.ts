@@ -35,6 +35,7 @@ function combineProvable(all: readonly Provable[]): Provable {
   return {
     kinds: all.flatMap(({ kinds }) => kinds),
     claimedKinds: all.flatMap(({ claimedKinds = [] }) => claimedKinds),
+    pluralKinds: all.flatMap(({ pluralKinds = [] }) => pluralKinds),
     facts: all.flatMap(({ facts = [] }) => facts),
     qualifiedBy: Object.assign({}, ...all.map(({ qualifiedBy }) => qualifiedBy)),
     faultOf: (selector) => {

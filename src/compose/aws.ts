@@ -2,8 +2,9 @@
  * What Fly's init does where AWS_ROLE_ARN is set (wire.md): a fresh token file for
  * AWS, and the variables that every process needs to use it.
  */
-import { dirname, join } from 'node:path';
-import type { LoadedConfig } from '../config.ts';
+import { dirname, join, normalize } from 'node:path';
+import type { Config, LoadedConfig, Problem } from '../config.ts';
+import { compileAudiences } from '../core/audience.ts';
 import { replaceFile } from '../doors/token-files.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -11,28 +12,41 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const AUDIENCE = 'sts.amazonaws.com';
 const OWNER_KINDS = ['unix:user:', 'unix:uid:'];
 
+/** `loaded` with what `awsToken` adds; throws ConfigError. */
+export function withAwsToken(loaded: LoadedConfig, env: Environment): LoadedConfig {
+  const { config, problems } = awsToken(loaded.config, env);
+  if (problems.length > 0) throw loaded.reject(problems);
+  return config === loaded.config ? loaded : { ...loaded, config };
+}
+
 /**
  * The configuration with a token file for AWS where the environment names a role
- * and the configuration has none. Throws ConfigError where no rule says for whom.
+ * and the configuration has none; a problem where no rule says for whom. A variable that is empty says nothing.
  */
-export function withAwsToken(loaded: LoadedConfig, env: Environment): LoadedConfig {
-  const { config, reject } = loaded;
-  if (env.AWS_ROLE_ARN === undefined || config.tokens.some(({ audience }) => audience === AUDIENCE))
-    return loaded;
+export function awsToken(
+  config: Config,
+  env: Environment,
+): { readonly config: Config; readonly problems: readonly Problem[] } {
+  if (!env.AWS_ROLE_ARN || config.tokens.some(({ audience }) => audience === AUDIENCE))
+    return { config, problems: [] };
   const rule = config.rules.find(
-    ({ audiences, audiencePatterns, match }) =>
-      (audiences.includes(AUDIENCE) || audiencePatterns.length > 0) && ownerOf(match) !== undefined,
+    (each) => allowsAws(each, config.issuer) && ownerOf(each.match) !== undefined,
   );
   const owner = rule && ownerOf(rule.match);
+  const path = env.AWS_WEB_IDENTITY_TOKEN_FILE || join(dirname(config.socket.path), 'oidc_token');
+  const problems: Problem[] = [];
+  if (!path.startsWith('/') || normalize(path) !== path)
+    problems.push({
+      path: 'tokens',
+      message: 'AWS_WEB_IDENTITY_TOKEN_FILE is no absolute path in normal form',
+    });
   if (rule === undefined || owner === undefined)
-    throw reject([
-      {
-        path: 'rules',
-        message: `AWS_ROLE_ARN is set, and no rule for a unix:user or unix:uid allows ${AUDIENCE}`,
-        hint: 'add one, or a token file below `tokens`',
-      },
-    ]);
-  const path = env.AWS_WEB_IDENTITY_TOKEN_FILE ?? join(dirname(config.socket.path), 'oidc_token');
+    problems.push({
+      path: 'rules',
+      message: `AWS_ROLE_ARN is set, and no rule for a unix:user or unix:uid allows ${AUDIENCE}`,
+      hint: 'add one, or a token file below `tokens`',
+    });
+  if (rule === undefined || owner === undefined || problems.length > 0) return { config, problems };
   const entry = {
     path,
     audience: AUDIENCE,
@@ -42,7 +56,16 @@ export function withAwsToken(loaded: LoadedConfig, env: Environment): LoadedConf
     rule: rule.name,
     principalTags: false,
   };
-  return { ...loaded, config: { ...config, tokens: [...config.tokens, entry] } };
+  return { config: { ...config, tokens: [...config.tokens, entry] }, problems };
+}
+
+/** A pattern that is wrong is told of where rules are compiled. */
+function allowsAws(rule: Config['rules'][number], issuer: string): boolean {
+  try {
+    return compileAudiences(rule, issuer)([AUDIENCE]);
+  } catch {
+    return false;
+  }
 }
 
 function ownerOf(match: readonly string[]): string | undefined {
@@ -59,12 +82,12 @@ export async function writeAwsEnvironment(
   env: Environment,
 ): Promise<string | undefined> {
   const token = config.tokens.find(({ audience }) => audience === AUDIENCE);
-  if (env.AWS_ROLE_ARN === undefined || token === undefined) return undefined;
+  if (!env.AWS_ROLE_ARN || token === undefined) return undefined;
   const path = join(dirname(config.socket.path), 'aws.env');
   const variables = {
     AWS_ROLE_ARN: env.AWS_ROLE_ARN,
     AWS_WEB_IDENTITY_TOKEN_FILE: token.path,
-    AWS_ROLE_SESSION_NAME: env.AWS_ROLE_SESSION_NAME ?? sessionName(config.host),
+    AWS_ROLE_SESSION_NAME: env.AWS_ROLE_SESSION_NAME || sessionName(config.host),
   };
   const lines = Object.entries(variables).map(([name, value]) => `${name}=${value}\n`);
   await replaceFile(path, lines.join(''), { mode: 0o644, uid: -1, gid: -1 });

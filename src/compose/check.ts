@@ -5,15 +5,21 @@ import { warnings as attestationWarnings } from '../attestors/warnings.ts';
 import type { Config, LoadedConfig, Problem } from '../config.ts';
 import type { PolicyProblem } from '../core/policy.ts';
 import { provable } from './attestors.ts';
+import { awsToken } from './aws.ts';
 import { compile } from './policy.ts';
 import { resolveTokenFiles } from './token-files.ts';
 
 type Findings = { readonly problems: readonly Problem[]; readonly warnings: readonly string[] };
 
 /** Resolves to the warnings; throws ConfigError with what is wrong in rules, token files and certificates. */
-export async function checkMeaning(loaded: LoadedConfig): Promise<readonly string[]> {
-  const { problems, warnings } = await findMistakes(loaded.config, () => false);
-  if (problems.length > 0) throw loaded.reject(problems);
+export async function checkMeaning(
+  loaded: LoadedConfig,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<readonly string[]> {
+  const aws = awsToken(loaded.config, env);
+  const { problems, warnings } = await findMistakes(aws.config, () => false);
+  const all = [...problems, ...aws.problems];
+  if (all.length > 0) throw loaded.reject(all);
   return warnings;
 }
 

@@ -1,9 +1,9 @@
-/** The four accept points of a configuration, and the certificates of the public one. */
+/** The accept points of a configuration, and the certificates of those that have one. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Names } from '../attestors/names.ts';
 import type { Config } from '../config.ts';
 import type { KeyStore } from '../core/key-ports.ts';
-import type { Clock, Peer } from '../core/ports.ts';
+import type { Clock, EpochSeconds, Peer } from '../core/ports.ts';
 import type { Surface } from '../doors/door.ts';
 import { inheritedSockets } from '../net/activation.ts';
 import type { OnRefused } from '../net/connections.ts';
@@ -23,6 +23,8 @@ export type ListenersParts = {
   readonly onPeer: (peer: Peer) => void;
   /** Called for each connection that was closed unread. */
   readonly onRefused: (surface: Surface, ...why: Parameters<OnRefused>) => void;
+  /** Called with the end of each certificate that is taken up. */
+  readonly onCertificate: (surface: Surface, expiresAt: EpochSeconds) => void;
   readonly warn: (message: string) => void;
 };
 
@@ -65,8 +67,8 @@ export async function openListeners(parts: ListenersParts): Promise<Listeners> {
     return listener;
   };
   try {
-    const tls = await openTls(parts, config.public?.tls, 'bootstrap-ca');
-    const privateTls = await openTls(parts, config.private?.tls, 'private-ca');
+    const tls = await openTls(parts, 'public', 'bootstrap-ca');
+    const privateTls = await openTls(parts, 'private', 'private-ca');
     if (config.status !== undefined) await open('status', config.status.listen);
     if (config.admin !== undefined) await open('admin', { path: config.admin.path, mode: ADMIN_MODE });
     const shown = config.public && (await open('public', { ...config.public.listen, tls: tls?.files }));
@@ -112,28 +114,34 @@ function workloadTarget({ config, env, names }: ListenersParts): ListenTarget {
 
 async function openTls(
   parts: ListenersParts,
-  tls: NonNullable<Config['public']>['tls'] | undefined,
+  surface: 'public' | 'private',
   document: string,
 ): Promise<Tls | undefined> {
+  const tls = parts.config[surface]?.tls;
   if (tls === undefined || tls.kind === 'none' || parts.store === undefined) return undefined;
   return tls.kind === 'files'
-    ? openFiles(tls, parts)
+    ? openFiles(tls, surface, parts)
     : openBootstrap(parts.store, document, tls.names, parts);
 }
 
 async function openFiles(
   files: { readonly certificate: string; readonly key: string },
-  { clock, warn }: ListenersParts,
+  surface: Surface,
+  { clock, warn, onCertificate }: ListenersParts,
 ): Promise<Tls> {
   const { watchTls } = await import('../net/tls.ts');
   let use: (loaded: LoadedTls) => void = () => undefined;
-  const onChange = (loaded: LoadedTls) => {
+  const tell = (loaded: LoadedTls) => {
     loaded.warnings.forEach(warn);
+    onCertificate(surface, loaded.expiresAt);
+  };
+  const onChange = (loaded: LoadedTls) => {
+    tell(loaded);
     use(loaded);
   };
   const onError = (error: unknown) => warn(`the old certificate stays: ${(error as Error).message}`);
   const watch = await watchTls(files, { now: () => clock.now(), onChange, onError });
-  watch.current().warnings.forEach(warn);
+  tell(watch.current());
   return {
     files: watch.current(),
     caCertificate: undefined,

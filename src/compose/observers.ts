@@ -29,6 +29,7 @@ export type Observers = {
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
   readonly jwksAnswered: (status: number) => void;
   readonly onKeysFetched: (issuer: string, isFetched: boolean) => void;
+  readonly onCertificate: (listener: string, expiresAt: EpochSeconds) => void;
   readonly connectionRefused: (listener: string, limit: string) => void;
   readonly reloaded: (isTaken: boolean, tokenFilePaths: readonly string[]) => void;
   /** From now on the metrics tell of these keys. */
@@ -86,6 +87,7 @@ export function openObservers({ config, clock, version, nodeVersion, writeLog }:
     metrics: () => metrics.exposition(),
     jwksAnswered: metrics.jwksAnswered,
     onKeysFetched: metrics.trustedKeysFetched,
+    onCertificate: metrics.certificateTaken,
     connectionRefused: metrics.connectionRefused,
     reloaded(isTaken, tokenFilePaths) {
       metrics.configReloaded(isTaken);

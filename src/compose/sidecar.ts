@@ -62,6 +62,7 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
       frame,
       onPeer: (peer) => parts.attestor.meet?.(peer, new Set(Object.keys(CLAIMS))),
       onRefused: parts.observers.connectionRefused,
+      onCertificate: parts.observers.onCertificate,
       warn: parts.observers.warn,
     });
     closers.push(() => listeners.close(config.stopWithinSeconds * 1000));

@@ -48,12 +48,27 @@ const KINDS: Readonly<Record<string, string>> = {
   number: 'a number',
 };
 
+const LIMITS: Readonly<Record<string, string>> = {
+  min_value: 'be at least',
+  max_value: 'be at most',
+  min_length: 'have at least',
+  max_length: 'have at most',
+};
+
 /** In words of the file's, where the schema has none of its own. */
-function describeIssue({ expected, input, kind, type }: Issue): string {
+function describeIssue({ expected, input, kind, type, requirement }: Issue): string {
   if (kind === 'schema' && expected === 'never') return 'is not known here';
   if (type === 'picklist') return `must be one of ${choicesOf(expected)}, not ${show(input)}`;
   if (type === 'integer') return `must be a whole number, not ${show(input)}`;
-  return `must be ${KINDS[expected ?? ''] ?? expected ?? 'something else'}, not ${show(input)}`;
+  if (type === 'non_empty') return 'must not be empty';
+  if (LIMITS[type] !== undefined) {
+    const unit = Array.isArray(input) ? ' items' : typeof input === 'string' ? ' characters' : '';
+    return `must ${LIMITS[type]} ${requirement}${unit}`;
+  }
+  const kinds = choicesOf(expected)
+    .split(', ')
+    .map((each) => KINDS[each] ?? each);
+  return `must be ${kinds.join(' or ') || 'something else'}, not ${show(input)}`;
 }
 
 /** `("a" | "b")` → `a, b`. */

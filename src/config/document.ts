@@ -93,6 +93,7 @@ function describeFault({ code, message }: YAMLError): string {
   if (code === 'RESOURCE_EXHAUSTION') return TOO_DEEP;
   if (code === 'DUPLICATE_KEY') return 'the same key stands here a second time';
   if (code === 'TAG_RESOLVE_FAILED') return 'tags are not taken here';
+  if (code === 'MULTIPLE_DOCS') return 'a second document begins here: a configuration is one';
   return `is no YAML: ${message}`;
 }
 

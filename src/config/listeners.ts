@@ -26,7 +26,10 @@ const socketMap = (defaultMode: string) =>
         mode('Who may connect, as octal digits in quotes.', '0660', 0o666, 'may give read and write only'),
         defaultMode,
       ),
-      strictPeer: withDefault(flag('Refuse to start on a kernel without SO_PEERPIDFD (before 6.5).'), false),
+      strictPeer: withDefault(
+        flag('Refuse every caller on a kernel without SO_PEERPIDFD (before 6.5).'),
+        false,
+      ),
       maxConnections: withDefault(count('Open connections in all.', 1, 65_536), 1024),
       maxConnectionsPerUid: withDefault(count('Open connections of one user.', 1, 65_536), 256),
     }),

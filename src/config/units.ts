@@ -125,13 +125,13 @@ export function assertIssuer(text: string): void {
   if (url.port === '0') throw new RangeError('must name the port that the listener really has');
   if (url.username !== '' || url.password !== '') throw new RangeError('must not name a user');
   if (text.includes('?') || text.includes('#')) throw new RangeError('must have no query and no fragment');
+  const normal = url.pathname === '/' ? url.origin : `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
+  if (!ISSUER.test(normal)) throw new RangeError('may have only letters, digits and . _ ~ - in its path');
+  if (url.protocol === 'http:' && !isLoopback(issuerHost(normal)))
+    throw new RangeError('must be https; http is for a development issuer on a loopback address only');
   if (text.endsWith('/')) throw new RangeError(`must not end in a slash: write ${text.replace(/\/+$/, '')}`);
-  const normal = url.pathname === '/' ? url.origin : `${url.origin}${url.pathname}`;
   if (text !== normal) throw new RangeError(`is not in normal form: write ${normal}`);
   if (url.pathname.includes('/.well-known')) throw new RangeError('must not have .well-known in its path');
-  if (!ISSUER.test(text)) throw new RangeError('may have only letters, digits and . _ ~ - in its path');
-  if (url.protocol === 'http:' && !isLoopback(issuerHost(text)))
-    throw new RangeError('must be https; http is for a development issuer on a loopback address only');
 }
 
 /** The host of an issuer, without brackets and port. */

@@ -40,8 +40,8 @@ function isAudience(value: unknown): value is string {
 
 /**
  * Exact names, and globs where the rule gives some: `*` stands for a run of
- * characters other than `/`, `**` for any. A glob never reaches the issuer
- * itself: such a token would be a client assertion to us.
+ * characters other than `/`, `**` for any. A glob never reaches the issuer, in whatever
+ * spelling, nor what lies below it: such a token would be a client assertion to us.
  */
 export function compileAudiences(
   rule: {
@@ -53,8 +53,11 @@ export function compileAudiences(
 ): AudienceMatch {
   const exact = new Set(rule.audiences);
   const patterns = rule.audiencePatterns.map(compileGlob);
+  const own = `${new URL(issuer).href.replace(/\/$/, '')}/`;
+  const isOurs = (one: string) =>
+    one === issuer || (URL.canParse(one) && `${new URL(one).href}/`.startsWith(own));
   const isAllowed = (one: string) =>
-    exact.has(one) || (one !== issuer && patterns.some((isMatch) => isMatch(one)));
+    exact.has(one) || (patterns.some((isMatch) => isMatch(one)) && !isOurs(one));
   return (audience) => (audience.length === 1 || rule.multipleAudiences) && audience.every(isAllowed);
 }
 

@@ -91,8 +91,9 @@ export function renderClaims(
   const claims = request.claims === undefined ? plain : { ...request.claims, ...plain };
   if (request.principalTags !== true) return claims;
   const tags = compiled.renderTags === undefined ? tagsOfDoor(request) : compiled.renderTags(facts);
-  if (tags === undefined) return undefined;
-  return { ...claims, [AWS_TAGS]: { principal_tags: tags, transitive_tag_keys: transitiveTags ?? [] } };
+  if (tags === undefined || Object.keys(tags).length === 0) return undefined;
+  const transitive = (transitiveTags ?? []).filter((key) => Object.hasOwn(tags, key)); // AWS takes no others
+  return { ...claims, [AWS_TAGS]: { principal_tags: tags, transitive_tag_keys: transitive } };
 }
 
 /** Fly's tags are the strings of its own claim set. */

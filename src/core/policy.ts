@@ -167,8 +167,9 @@ function attempt<T>(key: string, report: Report, compile: () => T): T | undefine
 }
 
 function reportUnknown(template: Template, context: PolicyContext, report: (message: string) => void): void {
-  const { constants, kinds, facts = [] } = context;
-  const own = kinds.map(factOf).filter((fact) => !facts.some((each) => each.startsWith(`${fact}.`)));
+  const { constants, kinds, pluralKinds = [], facts = [] } = context;
+  const single = kinds.filter((kind) => !pluralKinds.includes(kind));
+  const own = single.map(factOf).filter((fact) => !facts.some((each) => each.startsWith(`${fact}.`)));
   const known = [...Object.keys(constants), ...own, ...facts];
   for (const name of variablesOf(template)) {
     if (!known.includes(name))

@@ -97,6 +97,8 @@ export type Provable = {
   readonly kinds: readonly SelectorKind[];
   /** Those among `kinds` that the caller only claims: a rule may not rest on them alone. */
   readonly claimedKinds?: readonly SelectorKind[];
+  /** Those among `kinds` of which a workload may have several values: selectors alone, and no facts for templates. */
+  readonly pluralKinds?: readonly SelectorKind[];
   /** Facts for templates beyond those of the kinds, for example `jwt.claim.ref`. */
   readonly facts?: readonly string[];
   /** Kinds whose values mean something only beside another's: `jwt:subject` → `jwt:issuer`. */

@@ -89,8 +89,6 @@ export const settings = v.strictObject({
   ),
 });
 
-export type SidecarSettings = v.InferOutput<typeof settings>;
-
 export const config = v.strictObject({
   configuration: v.optional(
     text(

@@ -70,7 +70,10 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const connections = new Connections(server, tls ? 'secureConnection' : 'connection');
   if ('host' in target) limitAddresses(server, limits.maxConnectionsPerAddress, options.onRefused);
   else capturePeers(server, { ...options, ...limits, strictPeer: options.strictPeer ?? false });
-  server.on('drop', () => options.onRefused?.('all'));
+  server.on('drop', () => {
+    server.closeIdleConnections(); // who only holds one makes room for the next
+    options.onRefused?.('all');
+  });
   server.on('request', connections.gate(options.handler));
   server.on('clientError', (error: Error, socket: Socket) =>
     answerClientError(error, socket, connections.isHalfAnswered(socket)),

@@ -108,7 +108,7 @@ const oneLine = (name: string): string => JSON.stringify(name.replaceAll('\n', '
 export type TlsWatch = {
   /** The last good pair. */
   current(): LoadedTls;
-  /** Loads the files now, whether they changed or not. */
+  /** Loads the files now, whether they changed or not; throws as `loadTls` does, and the last good pair stays. */
   reload(): Promise<void>;
   close(): void;
 };
@@ -136,23 +136,24 @@ export async function watchTls(files: TlsFiles, options: TlsWatchOptions): Promi
   let last: Promise<void> = Promise.resolve();
   const take = async (print: string) => {
     taken = print;
-    try {
-      const loaded = await loadTls(files, options.now());
-      if (closed) return;
-      options.onChange(loaded);
-      current = loaded;
-    } catch (error) {
-      if (!closed) options.onError(error);
-    }
+    const loaded = await loadTls(files, options.now());
+    if (closed) return;
+    options.onChange(loaded);
+    current = loaded;
   };
   const look = async () => {
     const print = await fingerprint(files);
-    if (print !== taken && print === seen) await take(print);
+    try {
+      if (print !== taken && print === seen) await take(print);
+    } catch (error) {
+      if (!closed) options.onError(error);
+    }
     seen = print;
   };
   const inTurn = (task: () => Promise<void>): Promise<void> => {
-    last = last.then(() => (closed ? undefined : task()));
-    return last;
+    const done = last.then(() => (closed ? undefined : task()));
+    last = done.catch(() => undefined);
+    return done;
   };
   const timer = setInterval(() => void inTurn(look), (options.intervalSeconds ?? 5) * 1000).unref();
   return {

@@ -39,6 +39,8 @@ export type Metrics = {
   auditFailed(): void;
   clockJumped(): void;
   connectionRefused(listener: string, limit: string): void;
+  /** A listener serves a certificate from files that ends then. */
+  certificateTaken(listener: string, expiresAt: EpochSeconds): void;
 };
 
 /** From a signature of P-256 to a caller's patience, in seconds. */
@@ -75,12 +77,6 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const storeErrors = counter('store_errors_total', 'Faults of the key store.', 'operation');
   const auditErrors = counter('audit_errors_total', 'Audit lines that could not be written.');
   const clockJumps = counter('clock_jumps_total', 'Jumps of the wall clock that were noticed.');
-  const refusedConnections = counter(
-    'connections_refused_total',
-    'Connections that were closed unread, since there were too many in all, of a user or of an address.',
-    'listener',
-    'limit',
-  );
   for (const operation of ['read', 'write']) storeErrors.inc({ operation }, 0);
   return {
     async exposition() {
@@ -93,7 +89,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
     storeFailed: (operation) => storeErrors.inc({ operation }),
     auditFailed: () => auditErrors.inc(),
     clockJumped: () => clockJumps.inc(),
-    connectionRefused: (listener, limit) => refusedConnections.inc({ listener, limit }),
+    ...listenerMetrics(registry),
     ...tokenFileMetrics(registry),
     ...reloadMetrics(registry),
   };
@@ -193,6 +189,26 @@ function tokenFileMetrics(registry: Registry): Pick<Metrics, 'tokenFileRefreshed
         expiry.remove(path);
       }
     },
+  };
+}
+
+function listenerMetrics(registry: Registry): Pick<Metrics, 'connectionRefused' | 'certificateTaken'> {
+  const registers = [registry];
+  const refused = new Counter({
+    name: 'mintmark_connections_refused_total',
+    help: 'Connections that were closed unread, since there were too many in all, of a user or of an address.',
+    labelNames: ['listener', 'limit'],
+    registers,
+  });
+  const certificates = new Gauge({
+    name: 'mintmark_tls_certificate_expiry_timestamp_seconds',
+    help: 'When the certificate from files that a listener serves expires.',
+    labelNames: ['listener'],
+    registers,
+  });
+  return {
+    connectionRefused: (listener, limit) => refused.inc({ listener, limit }),
+    certificateTaken: (listener, expiresAt) => certificates.set({ listener }, expiresAt),
   };
 }
 

@@ -3,5 +3,3 @@ export const signers = {
   local: () => import('./local.ts'),
   authority: () => import('./authority.ts'),
 } as const;
-
-export type SignerName = keyof typeof signers;

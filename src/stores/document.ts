@@ -6,7 +6,7 @@ export const MAX_DOCUMENT_BYTES = 1024 * 1024;
 
 const NAME = /^[a-z0-9-]{1,63}$/;
 
-/** Throws `server_error` unless the name is one of KeyStore's (core/ports.ts). */
+/** Throws `server_error` unless the name is one of KeyStore's (core/key-ports.ts). */
 export function assertDocumentName(name: string): void {
   if (!NAME.test(name)) {
     throw new IssuerError('server_error', `${JSON.stringify(name)} is not a name of a store's document`);

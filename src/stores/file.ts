@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
 import type { KeyStore, StoredBytes, StoreVersion } from '../core/key-ports.ts';
+import { ABSOLUTE_PATH } from '../core/path-pattern.ts';
 import { assertOwnDirectory, type DirectoryLock, lockDirectory } from './directory.ts';
 import { assertDocumentName, assertDocumentSize, assertExpected, MAX_DOCUMENT_BYTES } from './document.ts';
 import {
@@ -29,7 +30,7 @@ import type { StoreContext } from './index.ts';
 
 const directoryPath = v.pipe(
   v.string(),
-  v.nonEmpty('must be the path of a directory'),
+  v.regex(ABSOLUTE_PATH, 'must be the absolute path of a directory, in normal form'),
   v.description('Directory of the key store, on a local disk; made with mode 0700 if it is not there'),
 );
 

@@ -9,7 +9,7 @@ import { assertDocumentName, assertDocumentSize, assertExpected } from './docume
 
 export const config = v.strictObject({});
 
-/** Shape: KeyStore of core/ports.ts. `close` wipes what it held. */
+/** Shape: KeyStore of core/key-ports.ts. `close` wipes what it held. */
 export async function open(): Promise<KeyStore> {
   const documents = new Map<string, StoredBytes>();
   let closed = false;

@@ -28,7 +28,7 @@ test('the page’s examples make one configuration that is sound', async () => {
     env: {},
     tables: { attestors, doors, stores, records: recordStores },
   });
-  assert.deepEqual(await checkMeaning(loaded), []);
+  assert.deepEqual(await checkMeaning(loaded, {}), []);
   assert.equal(loaded.config.rules.length, 2);
   assert.deepEqual(Object.keys(Object(loaded.config.attestors.jwt).issuers), [
     'github',

@@ -8,7 +8,7 @@ const REFUSED: readonly (readonly [name: string, text: string, message: RegExp])
   ['a tag', 'a: !env SECRET', /tags are not taken/],
   ['a known tag', 'a: !!set { x }', /tags are not taken/],
   ['YAML 1.1', '%YAML 1.1\n---\na: 0400', /YAML 1\.2/],
-  ['two documents', 'a: 1\n---\nb: 1', /is no YAML/],
+  ['two documents', 'a: 1\n---\nb: 1', /a second document begins here/],
   ['a key that is a list', '? [a]\n: 1', /is no YAML/],
   ['an alias without anchor', 'a: *x', /alias/],
   ['a cycle', 'a: &x { b: *x }', /nested too deeply/],

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import * as v from 'valibot';
+import { decodeTree } from '../../src/config/decode.ts';
 import { ConfigError } from '../../src/config.ts';
 import { load, MINIMAL, problemsOf } from './tables.ts';
 
@@ -86,7 +88,7 @@ const MISTAKES: readonly (readonly [change: string, path: string, message: RegEx
     /maxConnectionsPerAddress/,
   ],
   ['socket: { maxConnections: 1.5 }', 'socket.maxConnections', /whole number/],
-  ['socket: { maxConnections: 0 }', 'socket.maxConnections', />=1/],
+  ['socket: { maxConnections: 0 }', 'socket.maxConnections', /must be at least 1/],
   ['socket: { strictPeer: yes }', 'socket.strictPeer', /true or false, not "yes"/],
   ['public: { listen: ":8443" }', 'public.listen', /names no address: write 127\.0\.0\.1:8443/],
   ['public: { listen: 300.0.0.1:80 }', 'public.listen', /address and a port/],
@@ -128,6 +130,9 @@ const MISTAKES: readonly (readonly [change: string, path: string, message: RegEx
   ['doors: { broken: {} }', 'doors.broken', /cannot be loaded: its library is missing/],
   ['doors: [fly]', 'doors', /a map, not a list/],
   ['rules: {}', 'rules', /must be a list, not a map/],
+  ['keys: { store: { file: 5 } }', 'keys.store.file', /must be a text or a map, not 5/],
+  ['issuer: https://id.example.com/a b', 'issuer', /^may have only letters/],
+  ['issuer: http://id.example.com:8080/', 'issuer', /^must be https/],
   ['rules: [null]', 'rules[0]', /must be a map, not null/],
   ['log: { level: verbose }', 'log.level', /one of trace/],
   ['stopWithin: 11m', 'stopWithin', /longer than 10m/],
@@ -184,3 +189,15 @@ for (const [change, path, message] of RULE_MISTAKES) {
     assert.match(found.message, message);
   });
 }
+
+test("what the schema library says is told in the file's words", () => {
+  const schema = v.strictObject({
+    name: v.pipe(v.string(), v.nonEmpty()),
+    list: v.pipe(v.array(v.string()), v.maxLength(1)),
+  });
+  const { problems } = decodeTree({ name: '', list: ['a', 'b'] }, schema);
+  assert.deepEqual(
+    problems.map(({ path, message }) => `${path} ${message}`),
+    ['name must not be empty', 'list must have at most 1 items'],
+  );
+});

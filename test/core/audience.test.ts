@@ -113,10 +113,12 @@ suite('the audiences of a rule', () => {
       assert.equal(matches(pattern, audience), false, `${pattern} ${audience}`);
   });
 
-  test('a pattern never reaches the issuer itself, a name does', () => {
+  test('a pattern never reaches the issuer nor what lies below it, a name does', () => {
     assert.equal(matches('**', ISSUER), false);
     assert.equal(matches('https://*', ISSUER), false);
-    assert.equal(matches('**', `${ISSUER}/`), true);
+    for (const spelling of [`${ISSUER}/`, `${ISSUER}:443`, ISSUER.toUpperCase(), `${ISSUER}/connect/token`])
+      assert.equal(matches('**', spelling), false, spelling);
+    assert.equal(matches('**', `${ISSUER}.example.net`), true);
     const named = { audiences: [ISSUER], audiencePatterns: [], multipleAudiences: false };
     assert.equal(compileAudiences(named, ISSUER)([ISSUER]), true);
   });

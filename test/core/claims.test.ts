@@ -143,6 +143,16 @@ suite('principal tags', () => {
     });
   });
 
+  test('that were not proven are no tags, and pass on nothing', () => {
+    const unit = { principalTags: { unit: '{systemd.unit}', team: 'web' }, transitiveTags: ['unit', 'team'] };
+    const request = { principalTags: true };
+    assert.deepEqual(render({ claims: {}, ...unit, request, facts: {} }), {
+      [TAGS]: { principal_tags: { team: ['web'] }, transitive_tag_keys: ['team'] },
+    });
+    const only = { principalTags: { unit: '{systemd.unit}' }, transitiveTags: ['unit'] };
+    assert.equal(render({ claims: {}, ...only, request, facts: {} }), undefined);
+  });
+
   test("are those of the door's claims where the rule has none, and refused where nobody has any", () => {
     const request = { principalTags: true, claims: { app_name: 'web', replicas: 3 } };
     assert.deepEqual(render({ claims: {}, request }), {

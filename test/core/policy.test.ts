@@ -236,6 +236,16 @@ suite('compiling', () => {
     assert.match(problemsOf({ subject: 'a:{constructor}' })[0]!, /^rules\[0\]\.subject: nothing is known/);
   });
 
+  test('what a workload may have several of is matched, and is no fact', () => {
+    const kind = 'unix:supplementary-gid';
+    const context = { ...CONTEXT, kinds: [...CONTEXT.kinds, kind], pluralKinds: [kind] };
+    const rule = ruleOf({ match: [`${kind}:5`], subject: 'a:{unix.supplementary-gid}' });
+    assert.deepEqual(
+      compilePolicy([rule], context).problems.map(({ path }) => path),
+      ['rules[0].subject'],
+    );
+  });
+
   test('and all of them at once', () => {
     const { problems } = compilePolicy(
       [ruleOf({ subject: '{', claims: { a: '{', b: '}' }, match: ['x'] }), ruleOf({ subject: '' })],

@@ -144,6 +144,7 @@ suite('the admin socket', () => {
     const { post } = await door(t, {
       rotate: () => Promise.reject(new IssuerError('temporarily_unavailable', 'disk full')),
     });
-    assert.equal((await post('/v1/keys/rotate', {})).status, 503);
+    const { status, reason } = await post('/v1/keys/rotate', {});
+    assert.deepEqual([status, reason], [503, 'disk full']);
   });
 });

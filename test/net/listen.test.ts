@@ -154,3 +154,13 @@ test('connections over the limit for all are closed at once', async (t) => {
   await Promise.all(first.map(({ socket }) => once(socket, 'connect')));
   assert.equal(await dial(t, path, GET).closed, '');
 });
+
+test('a full listener makes room: connections that only wait are closed', async (t) => {
+  const { path } = await open(t, { limits: { maxConnections: 2 } });
+  const idle = [dial(t, path, GET), dial(t, path, GET)];
+  await Promise.all(idle.map(({ socket }) => once(socket, 'data')));
+  assert.equal(await dial(t, path, GET).closed, '');
+  await Promise.all(idle.map(({ closed }) => closed));
+  const { socket } = dial(t, path, GET);
+  assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 200/);
+});

@@ -229,31 +229,24 @@ suite('TLS files that change', () => {
     assert.equal(events.length, 1);
     assert.equal(watch.current(), events[0]);
     await fs.writeFile(files.certificate, '');
-    await watch.reload();
-    refused(/tls\.crt holds no certificate/)(events[1]);
+    await assert.rejects(watch.reload(), refused(/tls\.crt holds no certificate/));
     assert.equal(watch.current(), events[0]);
     watch.close();
     await makePair(directory, 'two');
     await watch.reload();
-    assert.equal(events.length, 2);
+    assert.equal(events.length, 1);
   });
 
   test('a taker that fails keeps the old pair', async (t) => {
     const files = await makePair(await scratch(t), 'one');
-    const errors: unknown[] = [];
     const onChange = () => {
       throw new Error('no listener');
     };
-    const watch = await watchTls(files, {
-      now,
-      onChange,
-      onError: (e) => errors.push(e),
-      intervalSeconds: 3600,
-    });
+    const onError = () => assert.fail();
+    const watch = await watchTls(files, { now, onChange, onError, intervalSeconds: 3600 });
     t.after(() => watch.close());
     const first = watch.current();
-    await watch.reload();
-    assert.match(String(errors), /no listener/);
+    await assert.rejects(watch.reload(), /no listener/);
     assert.equal(watch.current(), first);
   });
 

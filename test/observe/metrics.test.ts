@@ -162,3 +162,12 @@ test('connections that were closed unread are counted by listener and limit', as
     'mintmark_connections_refused_total{listener="workload",limit="uid"} 1',
   ]);
 });
+
+test('the end of a certificate is told for each listener', async () => {
+  const { metrics, samples } = open();
+  metrics.certificateTaken('public', 100);
+  metrics.certificateTaken('public', 200);
+  assert.deepEqual(await samples('mintmark_tls_certificate_expiry_timestamp_seconds'), [
+    'mintmark_tls_certificate_expiry_timestamp_seconds{listener="public"} 200',
+  ]);
+});

@@ -84,7 +84,18 @@ suite('file store: its files', () => {
   test('the configuration is a path or {path}', () => {
     assert.equal(v.parse(config, '/var/lib/mintmark'), '/var/lib/mintmark');
     assert.deepEqual(v.parse(config, { path: '/x' }), { path: '/x' });
-    for (const wrong of ['', {}, { path: '' }, { path: '/x', mode: '0700' }, 7, null]) {
+    for (const wrong of [
+      '',
+      {},
+      { path: '' },
+      { path: '/x', mode: '0700' },
+      7,
+      null,
+      'state',
+      '/a/../b',
+      '/a//b',
+      '/a/',
+    ]) {
       assert.ok(!v.safeParse(config, wrong).success, JSON.stringify(wrong));
     }
   });

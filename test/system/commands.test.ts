@@ -58,6 +58,9 @@ describe('the commands', () => {
       ['token', 'word'],
       ['token', '--aud', AUDIENCE, '--ttl', '1h'],
       ['explain'],
+      ['explain', '--aud', AUDIENCE, '--pid', '-1'],
+      ['token', '--aud'],
+      ['help', 'nope'],
       ['explain', '--aud', AUDIENCE, '--pid', 'x'],
       ['keys', 'bogus'],
       ['keys', 'revoke'],
@@ -74,7 +77,7 @@ describe('the commands', () => {
       assert.equal(code, 2, stderr);
       assert.equal(stdout, '');
       assert.match(stderr, /^mintmark: /);
-      assert.doesNotMatch(stderr, /\n {4}at /);
+      assert.doesNotMatch(stderr, /\n {4}at |ambiguous.*\n.*\n/);
     }
     assert.match((await run('tokens')).stderr, /did you mean token\?/);
     assert.match((await run('keys', 'bogus')).stderr, /no "bogus": it is list, rotate, revoke or import/);

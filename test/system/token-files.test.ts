@@ -184,6 +184,35 @@ describe('AWS_ROLE_ARN', { concurrency: true }, () => {
     assert.equal(decode(readFileSync(path, 'utf8')).claims.aud, AWS);
   });
 
+  it('takes the rule that allows AWS, whatever patterns stand above it', async (t) => {
+    const place = await createPlace(t);
+    const other = ruleFor({ match: [`unix:uid:${OWN_UID}`], name: 'other', audiences: [] });
+    writeConfig(place, { rules: [{ ...other, audiencePatterns: ['https://*.example.com'] }, ...RULES] });
+    await start(t, place, { env: { AWS_ROLE_ARN: ROLE } });
+    assert.equal(statSync(join(place.directory, 'run', 'oidc_token')).uid, OWNER);
+  });
+
+  it('that is empty says nothing, nor does an empty path', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place);
+    await (await start(t, place, { env: { AWS_ROLE_ARN: '' } })).stop();
+    writeConfig(place, { rules: RULES });
+    await start(t, place, { env: { AWS_ROLE_ARN: ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: '' } });
+    assert.equal(statSync(join(place.directory, 'run', 'oidc_token')).uid, OWNER);
+  });
+
+  it('with a path from nowhere in particular is a mistake, to check too', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place, { rules: RULES });
+    const env = { AWS_ROLE_ARN: ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: 'aws-token' };
+    const server = launch(t, place, { env });
+    assert.equal(await server.ended, 2);
+    assert.match(server.output(), /AWS_WEB_IDENTITY_TOKEN_FILE is no absolute path/);
+    const checked = await mintmark(['check', '--config', place.config], { env });
+    assert.equal(checked.code, 2);
+    assert.match(checked.stderr, /AWS_WEB_IDENTITY_TOKEN_FILE is no absolute path/);
+  });
+
   it('without a rule for AWS is a mistake in the configuration', async (t) => {
     const place = await createPlace(t);
     writeConfig(place);
