@@ -16,7 +16,7 @@ import { validateParameters } from './authorization-request.ts';
 import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
 import { assertClientAssertion, useReplayDetection } from './client-proofs.ts';
 import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
-import { existingGrant } from './consent.ts';
+import { bindLogins, existingGrant } from './consent.ts';
 import { limitGuesses } from './device.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
@@ -87,6 +87,7 @@ export function buildProvider(
   useReplayDetection(provider);
   useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
+  bindLogins(provider, engine);
   return provider;
 }
 

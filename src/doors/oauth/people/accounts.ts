@@ -25,8 +25,17 @@ export type Accounts = {
   /** Keeps what the upstream said last of a person; returns the person's sub here. */
   keepUpstream(person: UpstreamPerson): Promise<string>;
   rememberLogin(context: KoaContextWithOIDC): Promise<void>;
+  /** What is given in a login keeps its tenant, whatever later logins do to the session. */
+  bindLogin(context: KoaContextWithOIDC, given: GivenInLogin): Promise<void>;
   keepTenant(source: LoginSource, tenant: string): Promise<void>;
   loginOf(source: LoginSource): Promise<Login>;
+};
+
+/** An AuthorizationCode or a DeviceCode. */
+export type GivenInLogin = {
+  accountId?: string | undefined;
+  sessionUid?: string | undefined;
+  authTime?: EpochSeconds | undefined;
 };
 
 export type AccountsParts = {
@@ -52,6 +61,13 @@ export function createAccounts(parts: AccountsParts): Accounts {
     const expiresAt = clock.now() + LOGIN_KEPT_SECONDS;
     await records.upsert({ realm, model: 'Login', id: loginId(source) }, { payload: { tenant }, expiresAt });
   }
+  async function tenantOf(source: LoginSource): Promise<string | undefined> {
+    const found = await records.find({ realm, model: 'Login', id: loginId(source) }, clock.now());
+    const tenant = found?.payload.tenant as string | undefined;
+    const isOld = (found?.expiresAt ?? 0) < clock.now() + LOGIN_LEFT_SECONDS;
+    if (tenant !== undefined && isOld) await keepTenant(source, tenant);
+    return tenant;
+  }
   return {
     keepTenant,
     claimsOf: async (sub) => (await whoIs(sub))?.claims,
@@ -67,19 +83,24 @@ export function createAccounts(parts: AccountsParts): Accounts {
       await records.upsert({ realm, model: 'Account', id: sub }, { payload: person });
       return sub;
     },
-    async rememberLogin({ oidc }) {
-      const login = oidc.result?.login as { readonly tenant?: unknown } | undefined;
-      const { session } = oidc;
-      if (session === undefined || typeof login?.tenant !== 'string') return;
-      await keepTenant(sessionSource(session), login.tenant);
+    async rememberLogin({ oidc: { result, session } }) {
+      if (session === undefined || result?.login === undefined) return;
+      const source = sessionSource(session);
+      const tenant = tenantIn(result);
+      // An upstream's login of the same moment may have been for another tenant.
+      if (tenant === undefined) await records.remove({ realm, model: 'Login', id: loginId(source) });
+      else await keepTenant(source, tenant);
+    },
+    async bindLogin({ oidc: { result, session } }, given) {
+      if (session === undefined || given.accountId === undefined) return;
+      const isNew = result?.login !== undefined;
+      const tenant = isNew ? tenantIn(result) : await tenantOf(sessionSource(session));
+      given.sessionUid = newLoginUid();
+      if (tenant !== undefined) await keepTenant(given, tenant);
     },
     async loginOf(source) {
       const idp = (await upstream(source.accountId ?? ''))?.idp ?? LOCAL_IDP;
-      const found = await records.find({ realm, model: 'Login', id: loginId(source) }, clock.now());
-      const tenant = found?.payload.tenant as string | undefined;
-      const isOld = (found?.expiresAt ?? 0) < clock.now() + LOGIN_LEFT_SECONDS;
-      if (tenant !== undefined && isOld) await keepTenant(source, tenant);
-      return { idp, tenant, amr: source.amr ?? [], acr: source.acr };
+      return { idp, tenant: await tenantOf(source), amr: source.amr ?? [], acr: source.acr };
     },
   };
 }
@@ -108,6 +129,11 @@ function subjectOf({ issuer, subject }: UpstreamPerson): string {
   return createHash('sha256')
     .update(JSON.stringify([issuer, subject]))
     .digest('base64url');
+}
+
+function tenantIn(result: KoaContextWithOIDC['oidc']['result']): string | undefined {
+  const { tenant } = (result?.login ?? {}) as { readonly tenant?: unknown };
+  return typeof tenant === 'string' ? tenant : undefined;
 }
 
 export function newLoginUid(): string {

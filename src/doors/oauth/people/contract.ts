@@ -8,7 +8,8 @@
  *   that a person came from; a local user (model `User`, uid = sub) is of `local`.
  * - `tenant` belongs to one login: a record of model `Login`, written by `rememberLogin`, which the
  *   engine calls first in `loadExistingGrant`, since only there the session's uid and the result of the
- *   interaction are both known.
+ *   interaction are both known. A code or device code gets one of its own by `bindLogin`, under a
+ *   `sessionUid` of its own, since the session outlives the login.
  * `loginOf(source)` brings all of it together for a code, device code, refresh token or session.
  *
  * What the engine's configuration of oidc-provider needs:
@@ -36,6 +37,7 @@ import type {
 import type { Clock, EpochSeconds } from '../../../core/ports.ts';
 import type { RecordStore } from '../../../core/records.ts';
 import type { Route } from '../../door.ts';
+import type { GivenInLogin } from './accounts.ts';
 
 /** Properties of a client's metadata that are read here. */
 export const CLIENT_PROPERTIES = ['identity_providers', 'require_consent'] as const;
@@ -170,6 +172,7 @@ export type People = {
     token?: unknown,
   ) => Promise<Person | undefined>;
   readonly rememberLogin: (context: KoaContextWithOIDC) => Promise<void>;
+  readonly bindLogin: (context: KoaContextWithOIDC, given: GivenInLogin) => Promise<void>;
   readonly loginOf: (source: LoginSource) => Promise<Login>;
   readonly passwords: {
     /** Undefined: no such user, or not this password. Throws IssuerError `too_many_requests`. */

@@ -28,6 +28,7 @@ export function openPeople(parts: PeopleParts): People {
     middleware: createMiddleware(rooms),
     findAccount: accounts.find,
     rememberLogin: accounts.rememberLogin,
+    bindLogin: accounts.bindLogin,
     loginOf: accounts.loginOf,
     passwords: { check: (...question) => checkPassword(rooms, ...question) },
     interactions: {
