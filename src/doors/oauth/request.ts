@@ -9,6 +9,7 @@ import { kindOf } from '../../core/selectors.ts';
 import { readBody } from '../body.ts';
 import { disguise } from './access-tokens.ts';
 import { isStandIn } from './adapter.ts';
+import { goodClaims, isOurs } from './own-tokens.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 import { hashUpdate } from './registration.ts';
 
@@ -101,6 +102,8 @@ function isFederated(assertion: string, { config }: Engine): boolean {
 async function federated(form: URLSearchParams, assertion: string, engine: Engine): Promise<Proven> {
   const { identifier } = engine.issuer;
   const audiences = [identifier, `${identifier}${engine.config.path}/token`];
+  if (isOurs(assertion, engine) && (await goodClaims(assertion, engine)) === undefined)
+    throw new IssuerError('peer_unproven', 'an access token of ours that is good no more');
   const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
   const client = engine.config.clients.find(
     ({ federated: wanted }) =>

@@ -1,8 +1,7 @@
 /** A token that is shown for another. One of our own has to be good still, and not only be signed. */
-import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { AssertionPeer, Claims } from '../../../core/ports.ts';
-import { claimsOf } from '../access-tokens.ts';
+import { goodClaims, isOurs } from '../own-tokens.ts';
 import type { Engine } from '../parts.ts';
 
 /**
@@ -17,7 +16,9 @@ export async function shownToken(
   { mayBeOfClient }: { readonly mayBeOfClient: boolean },
 ): Promise<AssertionPeer> {
   const { identifier } = engine.issuer;
-  const own = isOurs(token, identifier) ? await goodClaims(ctx, engine, token) : undefined;
+  const isOwn = isOurs(token, engine);
+  const own = isOwn ? await goodClaims(token, engine) : undefined;
+  if (isOwn && own === undefined) throw new errors.InvalidGrant('an access token that is good no more');
   const audiences = [identifier, `${identifier}${engine.config.path}/token`];
   return {
     kind: 'assertion',
@@ -25,25 +26,6 @@ export async function shownToken(
     audiences: mayBeOfClient && own !== undefined ? [...audiences, ...ofClient(ctx, engine, own)] : audiences,
     client: ctx.oidc.client?.clientId,
   };
-}
-
-/** By its own word: what is no access token of ours is left to the attestor, which proves it. */
-function isOurs(token: string, identifier: string): boolean {
-  try {
-    return decodeProtectedHeader(token).typ === 'at+jwt' && decodeJwt(token).iss === identifier;
-  } catch {
-    return false;
-  }
-}
-
-async function goodClaims(ctx: KoaContextWithOIDC, { people }: Engine, token: string) {
-  const { AccessToken, ClientCredentials } = ctx.oidc.provider;
-  const person = await AccessToken.find(token);
-  const found = person ?? (await ClientCredentials.find(token));
-  if (found === undefined) throw new errors.InvalidGrant('an access token that is good no more');
-  if (person !== undefined && (await people.findAccount(ctx, person.accountId, person)) === undefined)
-    throw new errors.InvalidGrant('an access token of nobody');
-  return claimsOf(found);
 }
 
 /** What of its `aud` this client may show it for. Whoever has a token can say that it is a public client. */

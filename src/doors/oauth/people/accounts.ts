@@ -20,7 +20,8 @@ export type UpstreamPerson = {
 };
 
 export type Accounts = {
-  find(context: KoaContextWithOIDC, sub: string, token?: unknown): Promise<Person | undefined>;
+  /** Without a token the login is the session's of the request. */
+  find(context: KoaContextWithOIDC | undefined, sub: string, token?: unknown): Promise<Person | undefined>;
   claimsOf(sub: string): Promise<UserClaims | undefined>;
   /** Keeps what the upstream said last of a person; returns the person's sub here. */
   keepUpstream(person: UpstreamPerson): Promise<string>;
@@ -147,7 +148,7 @@ function loginId({ sessionUid, accountId, authTime }: LoginSource): string {
 }
 
 /** When the login was that a token or the browser's session comes from. */
-function loggedInAt(context: KoaContextWithOIDC, token: unknown): EpochSeconds | undefined {
+function loggedInAt(context: KoaContextWithOIDC | undefined, token: unknown): EpochSeconds | undefined {
   const { authTime, iat } = (token ?? {}) as { readonly authTime?: number; readonly iat?: number };
-  return authTime ?? iat ?? context.oidc?.session?.authTime();
+  return authTime ?? iat ?? context?.oidc?.session?.authTime();
 }

@@ -167,7 +167,7 @@ export type People = {
   /** Answers /interaction/…; everything else goes on, and no page comes back with a script. */
   readonly middleware: (context: Context, next: Next) => Promise<void>;
   readonly findAccount: (
-    context: KoaContextWithOIDC,
+    context: KoaContextWithOIDC | undefined,
     sub: string,
     token?: unknown,
   ) => Promise<Person | undefined>;
