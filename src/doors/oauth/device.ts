@@ -34,3 +34,17 @@ export async function isTooSoon(
   const key = { realm, model: 'ForgivenPoll', id };
   return !(await records.insert(key, { payload: {}, expiresAt: now + config.deviceCodeTtl }, now));
 }
+
+type Sessions = { prototype: { exp?: number; persist(): Promise<unknown> } };
+
+/**
+ * The provider gives the page of a fault at /device a form, and saves its secret with the session; where
+ * there is none, the page has no form (people/sources.ts).
+ */
+export function leaveUnsaved(provider: Provider): void {
+  const { prototype } = provider.Session as unknown as Sessions;
+  const { persist } = prototype;
+  prototype.persist = async function persistSaved(this: Sessions['prototype']) {
+    return this.exp === undefined ? undefined : persist.call(this);
+  };
+}
