@@ -9,9 +9,10 @@ const WINDOW_SECONDS = 600;
 
 /** Codes that one address may try: of 20^8 it finds none. Throws an error of status 429. */
 export async function limitGuesses({ records, realm, clock }: Engine): Promise<void> {
-  const { ip } = Provider.ctx as KoaContextWithOIDC;
-  const key = { realm, model: 'UserCodeGuess', id: hash(networkOf(ip)) };
+  const ctx = Provider.ctx as KoaContextWithOIDC;
+  const key = { realm, model: 'UserCodeGuess', id: hash(networkOf(ctx.ip)) };
   if ((await records.count(key, WINDOW_SECONDS, clock.now())) <= GUESSES_MAX) return;
+  ctx.set('Retry-After', String(WINDOW_SECONDS));
   const error = new errors.CustomOIDCProviderError(
     'slow_down',
     'Too many codes were tried; wait a few minutes.',

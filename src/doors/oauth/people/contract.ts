@@ -175,7 +175,7 @@ export type People = {
   readonly bindLogin: (context: KoaContextWithOIDC, given: GivenInLogin) => Promise<void>;
   readonly loginOf: (source: LoginSource) => Promise<Login>;
   readonly passwords: {
-    /** Undefined: no such user, or not this password. Throws IssuerError `too_many_requests`. */
+    /** Undefined: no such user, or not this password. Throws IssuerError `too_many_requests`, `invalid_request` for a tenant that cannot be one. */
     check(
       username: string,
       password: string,
