@@ -45,7 +45,10 @@ suite('people', { concurrency: 1 }, () => {
   before(async () => {
     server = await startOAuth(scope, {
       clients: [WEB, TRUSTED, LEGACY, ELSEWHERE, TV],
-      people: { passwords: { cost: 10 } },
+      people: {
+        passwords: { cost: 10 },
+        identityProviders: { corp: { issuer: 'http://localhost:1', clientId: 'x' } },
+      },
     });
     const ada = { username: 'ada', password: PASSWORD, claims: { name: 'Ada', email: 'ada@example.com' } };
     assert.equal(await adminPost(server.admin, '/v1/users/add', ada), 200);

@@ -7,7 +7,7 @@ import { createPlace, mintmark, type Server, start, writeConfig } from '../syste
 import { scopeOf } from '../system/suite.ts';
 import { openBrowser } from './browser.ts';
 import { adminPost } from './people.ts';
-import { API, basic, hashOf, post, RESOURCES } from './server.ts';
+import { API, basic, hashOf, ORDERS_API, post, RESOURCES } from './server.ts';
 
 const APP = 'https://shop.example.com/';
 const CALLBACK = `${APP}callback`;
@@ -44,7 +44,7 @@ const RULES = [
 const tenant = (issuer: string) => ({
   rules: RULES,
   oauth: {
-    clients: [SHOP, TV, WORKER, GATE, AGAIN],
+    clients: [SHOP, TV, WORKER, GATE, AGAIN, ORDERS_API],
     resources: [...RESOURCES, { audience: issuer, scopes: ['here'] }],
     people: { passwords: { cost: 10 } },
   },

@@ -15,7 +15,7 @@ import { hash, openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
 import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
 import { assertClientAssertion, useReplayDetection } from './client-proofs.ts';
-import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
+import { allScopes, compareHashes, matchExactly, OWN_PROPERTIES, provenName } from './clients.ts';
 import { bindLogins, existingGrant } from './consent.ts';
 import { leaveUnsaved, limitGuesses } from './device.ts';
 import type { GrantModule } from './grants/grant.ts';
@@ -84,6 +84,7 @@ export function buildProvider(
       [...(grant.repeatable ?? [])],
     );
   compareHashes(provider, (id) => (Provider.ctx?.req as PreparedRequest | undefined)?.provenClient === id);
+  matchExactly(provider);
   useReplayDetection(provider);
   useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
