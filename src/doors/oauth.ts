@@ -47,6 +47,9 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
     context.records(),
     context.secret('oauth-secret'),
   ]);
+  for (const { id, grants } of block.clients)
+    if (grants.includes('password'))
+      context.warn(`doors.oauth: client ${id} has password, which RFC 9700 section 2.4 says not to use`);
   const { engine, handle, server } = await openEngine({ ...context, config: block, records, secret });
   const pass = (peerOf?: FrameParts['peerOf']) => async (http: Context) => {
     try {

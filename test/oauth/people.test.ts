@@ -201,6 +201,11 @@ suite('people', { concurrency: 1 }, () => {
     assert.match(evil.headers.get('content-security-policy') ?? '', /default-src 'none'/);
   });
 
+  test('no person is a client, and the password grant is warned of', async () => {
+    assert.equal(await adminPost(server.admin, '/v1/users/add', { username: 'x', sub: 'web' }), 400);
+    assert.match(server.output(), /client legacy has password, which RFC 9700 section 2\.4 says not to use/);
+  });
+
   test('consent that is denied, and a scope that may not be asked for', async () => {
     const config = await configure('web');
     const { page: asked } = await signIn(config, { prompt: 'consent' });

@@ -212,7 +212,17 @@ suite('tenants', { concurrency: 1 }, () => {
     assert.deepEqual(keys.keys.map(({ keyId }) => keyId).sort(), (await keysOf(issuerOf('acme'))).sort());
     assert.match((await run('users', 'list', '--issuer', 'acme')).stdout, /"ada"/);
     assert.doesNotMatch((await run('users', 'list', '--issuer', 'beta')).stdout, /"ada"/);
-    assert.notEqual((await run('users', 'list', '--issuer', 'gamma')).code, 0);
+    for (const words of [
+      ['users', 'list'],
+      ['users', 'remove', 'ada'],
+      ['keys', 'list'],
+    ]) {
+      const { code, stderr } = await run(...words, '--issuer', 'gamma');
+      assert.notEqual(code, 0);
+      assert.match(stderr, /there is no issuer gamma/);
+    }
+    const other = await run('users', 'remove', 'nobody', '--issuer', 'acme');
+    assert.match(other.stderr, /no such user/);
   });
 
   test('a device code of one is unknown at another', async () => {

@@ -12,13 +12,13 @@ export async function existingGrant(ctx: KoaContextWithOIDC, engine: Engine): Pr
   const found = grantId === undefined ? undefined : await provider.Grant.find(grantId);
   const grant = found?.accountId === session.accountId ? found : undefined;
   if (client.require_consent !== false) {
-    if (grant !== undefined) await saveGrant(grant);
+    if (grant !== undefined) await saveGrant(grant, engine.clock);
     return grant;
   }
   const given =
     grant ?? new provider.Grant({ clientId: client.clientId, accountId: session.accountId ?? '' });
   given.addOIDCScope([...ctx.oidc.requestParamScopes].join(' '));
-  await saveGrant(given);
+  await saveGrant(given, engine.clock);
   return given;
 }
 

@@ -1,8 +1,9 @@
 /** Who a `sub` is, and how that person logged in: see contract.ts for how it reaches the tokens. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Clock, EpochSeconds } from '../../../core/ports.ts';
 import type { RecordStore } from '../../../core/records.ts';
+import { hash } from '../adapter.ts';
 import type { UserClaims } from './claims.ts';
 import { LOCAL_IDP, type Login, type LoginSource, type Person } from './contract.ts';
 import type { Users } from './users.ts';
@@ -127,9 +128,7 @@ export function sessionSource(session: Session): LoginSource {
 
 /** The same person of the same upstream is always the same sub, which says nothing of either. */
 function subjectOf({ issuer, subject }: UpstreamPerson): string {
-  return createHash('sha256')
-    .update(JSON.stringify([issuer, subject]))
-    .digest('base64url');
+  return hash(JSON.stringify([issuer, subject]));
 }
 
 function tenantIn(result: KoaContextWithOIDC['oidc']['result']): string | undefined {
@@ -142,9 +141,7 @@ export function newLoginUid(): string {
 }
 
 function loginId({ sessionUid, accountId, authTime }: LoginSource): string {
-  return createHash('sha256')
-    .update(JSON.stringify([sessionUid, accountId, authTime]))
-    .digest('base64url');
+  return hash(JSON.stringify([sessionUid, accountId, authTime]));
 }
 
 /** When the login was that a token or the browser's session comes from. */

@@ -118,8 +118,6 @@ export type PeopleParts = {
   readonly issuer: string;
   readonly config: PeopleConfig;
   readonly clock: Clock;
-  /** The caller's address, behind whatever proxies are trusted; `context.ip` where absent. */
-  readonly addressOf?: ((context: Context) => string) | undefined;
   readonly onLogin?: ((event: LoginEvent) => void) | undefined;
 };
 
@@ -147,7 +145,6 @@ export type CheckedPassword = Login & {
   readonly authTime: EpochSeconds;
   /** Stands for this login where a session's uid would: a token that carries it keeps the tenant. */
   readonly sessionUid: string;
-  readonly claims: Readonly<Record<string, unknown>>;
 };
 
 export type PasswordQuestion = {

@@ -40,5 +40,5 @@ export async function checkPassword(
   const { sub, amr, acr } = localLogin(user, hasCode);
   const [authTime, sessionUid] = [clock.now(), newLoginUid()];
   if (tenant !== undefined) await accounts.keepTenant({ accountId: sub, sessionUid, authTime }, tenant);
-  return { sub, idp, tenant, amr, acr, authTime, sessionUid, claims: user.claims };
+  return { sub, idp, tenant, amr, acr, authTime, sessionUid };
 }

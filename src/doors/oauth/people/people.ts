@@ -19,7 +19,10 @@ export function openPeople(parts: PeopleParts): People {
   const prefix = url.pathname.replace(/\/$/, '');
   const brand = config.title ?? url.host;
   const passwords = createPasswords(config.passwords ?? {});
-  const users = createUsers({ records, realm: usersOf, clock, passwords, secret });
+  const users = createUsers({
+    ...{ records, realm: usersOf, clock, passwords, secret },
+    isClient: async (id) => (await parts.provider().Client.find(id)) !== undefined,
+  });
   const accounts = createAccounts({ records, realm, clock, users });
   const attempts = createAttempts(records, usersOf, clock, config.logins);
   const upstreams = createUpstreams(config.identityProviders ?? {}, clock);
