@@ -4,6 +4,7 @@ import { type Names, openNames } from './attestors/names.ts';
 import { openAttestors } from './compose/attestors.ts';
 import { withAwsToken, writeAwsEnvironment } from './compose/aws.ts';
 import { ruleWarnings } from './compose/check.ts';
+import { doorMistakes } from './compose/door-mistakes.ts';
 import { openDoors } from './compose/doors.ts';
 import { type Keys, openKeys } from './compose/keys.ts';
 import { kubernetesConfig } from './compose/kubernetes.ts';
@@ -143,6 +144,8 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Omit<Part
   closers.push(() => attestor.close());
   const names = openNames(clock.elapsed);
   const policy = await policyOf(loaded, attestor, names);
+  const mistakes = await doorMistakes(config, { provable: attestor, isWhole: false });
+  if (mistakes.length > 0) throw loaded.reject(mistakes);
   const effect: Effect = { loaded, policy, coming: policy, tokenFiles: NO_TOKEN_FILES };
   const keys: Keys = await openKeys({
     config,

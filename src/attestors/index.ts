@@ -1,7 +1,6 @@
 /** The attestors. A new one is one file and one line here. */
 import type { KubeConfig } from '@kubernetes/client-node';
-import type { PublicJwk } from '../core/key-ports.ts';
-import type { Clock } from '../core/ports.ts';
+import type { Clock, OwnIssuer } from '../core/ports.ts';
 
 /** What compose.ts hands to an attestor. */
 export type AttestorContext = {
@@ -14,11 +13,6 @@ export type AttestorContext = {
   readonly own: OwnIssuer | undefined;
   /** The keys of a trusted issuer were asked for. */
   readonly onKeysFetched: (issuer: string, isFetched: boolean) => void;
-};
-
-export type OwnIssuer = {
-  readonly identifier: string;
-  readonly keys: () => readonly { readonly publicJwk: PublicJwk }[];
 };
 
 export const attestors = {

@@ -39,6 +39,9 @@ const CURVES: Readonly<Record<string, string>> = {
   ES512: 'secp521r1',
 };
 
+/** RFC 7517 section 4.2; and what keys of JWTs have in a SPIFFE bundle (JWT-SVID section 5). */
+const USES: readonly unknown[] = ['sig', 'jwt-svid'];
+
 type Jwk = Readonly<Record<string, unknown>>;
 
 /**
@@ -67,7 +70,7 @@ function isPrivate(jwk: Jwk): boolean {
 function parseKey(jwk: Jwk): VerificationKey | undefined {
   const { kid, use, key_ops: operations, alg } = jwk;
   const isForSignatures =
-    (use === undefined || use === 'sig') &&
+    (use === undefined || USES.includes(use)) &&
     (operations === undefined || (Array.isArray(operations) && operations.includes('verify')));
   const isNamed = kid === undefined || (typeof kid === 'string' && kid !== '' && kid.length <= KEY_ID_MAX);
   if (!isForSignatures || !isNamed || isPrivate(jwk)) return undefined;

@@ -60,8 +60,18 @@ const keySet = v.pipe(
 const seconds = (description: string, least: number, most: number) =>
   v.pipe(v.number(), v.minValue(least), v.maxValue(most), v.description(description));
 
+const trustDomain = v.pipe(
+  v.string(),
+  v.maxLength(255),
+  v.regex(/^[a-z0-9._-]+$/, 'must be the name alone, of a-z, 0-9 and . - _'),
+  v.description('The SPIFFE trust domain of its tokens (JWT-SVIDs), which then need no `iss`.'),
+);
+
 const issuer = v.strictObject({
-  issuer: v.optional(printable('The `iss` of its tokens, exactly. All but `self` have one.', 2048)),
+  issuer: v.optional(
+    printable('The `iss` of its tokens, exactly. All but `self` and a trust domain have one.', 2048),
+  ),
+  trustDomain: v.optional(trustDomain),
   jwksUri: v.optional(printable('Where its keys are; default: where its discovery document says.', 2048)),
   jwksFile: v.optional(absolutePath('Or the file of its keys, read again when it changes.')),
   jwks: v.optional(keySet),
@@ -147,21 +157,25 @@ function keySetFault(value: unknown): string | undefined {
 type Fault = { readonly name: string; readonly key: string; readonly message: string };
 
 /** What settings of an issuer say about each other. */
-export function faultsOf(issuers: JwtSettings['issuers']): readonly Fault[] {
+function faultsOf(issuers: JwtSettings['issuers']): readonly Fault[] {
   const seen = new Map<string, string>();
   return Object.entries(issuers).flatMap(([name, each]) => {
     const fault = (key: keyof IssuerSettings, message: string): Fault[] => [{ name, key, message }];
     if (name === SELF) return OF_OTHERS.filter((key) => each[key]).flatMap((key) => fault(key, IS_SELF));
-    if (each.issuer === undefined)
+    if (each.issuer === undefined && each.trustDomain === undefined)
       return fault('issuer', `must say the iss of its tokens (only ${SELF}, our own issuer, has none)`);
-    const twin = seen.get(each.issuer);
-    if (twin !== undefined) return fault('issuer', `is that of ${twin} too`);
-    seen.set(each.issuer, name);
+    for (const key of ['issuer', 'trustDomain'] as const) {
+      const { [key]: value } = each;
+      if (value === undefined) continue;
+      const twin = seen.get(value);
+      if (twin !== undefined) return fault(key, `is that of ${twin} too`);
+      seen.set(value, name);
+    }
     return sourceFaults(each, fault);
   });
 }
 
-const OF_OTHERS = ['issuer', 'jwksUri', 'jwksFile', 'jwks', 'caFile', 'allowPrivate'] as const;
+const OF_OTHERS = ['issuer', 'trustDomain', 'jwksUri', 'jwksFile', 'jwks', 'caFile', 'allowPrivate'] as const;
 const IS_SELF = `is known of ${SELF}, our own issuer`;
 
 function sourceFaults(
@@ -175,6 +189,11 @@ function sourceFaults(
     const idle = [caFile === undefined ? [] : ['caFile'], allowPrivate ? ['allowPrivate'] : []].flat();
     return idle.flatMap((key) => fault(key as keyof IssuerSettings, 'has no use: nothing is fetched'));
   }
+  if (settings.issuer === undefined && jwksUri === undefined)
+    return fault(
+      'trustDomain',
+      'needs a place of its keys beside it (jwksUri, jwksFile, jwks), or an issuer',
+    );
   const key = jwksUri === undefined ? 'issuer' : 'jwksUri';
   const url = settings[key] ?? '';
   const wrong = urlFault(url) ?? (key === 'issuer' && url.includes('?') ? 'must have no query' : undefined);

@@ -19,7 +19,10 @@ export type ParsedToken = {
 };
 
 export type Expected = {
-  readonly issuer: string;
+  /** Undefined: its tokens are known by their trust domain alone. */
+  readonly issuer?: string | undefined;
+  /** With it tokens need no `iss`, and each must be of it by its `sub`. */
+  readonly trustDomain?: string | undefined;
   readonly audiences: readonly string[];
   readonly algorithms: readonly string[];
   readonly types: readonly string[];
@@ -90,7 +93,7 @@ function isOptionalText(value: unknown, longest: number): value is string | unde
 }
 
 /** RFC 7515 section 4.1.9 */
-export function mediaType(type: string): string {
+function mediaType(type: string): string {
   return type.toLowerCase().replace(/^application\//, '');
 }
 
@@ -100,13 +103,28 @@ export function assertClaims(token: ParsedToken, expected: Expected, now: EpochS
   if (!expected.algorithms.includes(algorithm)) throw unaccepted('its alg is not taken of its issuer');
   if (!expected.types.map(mediaType).includes(type ?? 'jwt'))
     throw unaccepted('its typ is not taken of its issuer');
-  if (claims.iss !== expected.issuer) throw unaccepted('it is of another issuer');
-  if (typeof claims.sub !== 'string' || claims.sub === '') throw unaccepted('it has no sub');
+  assertIssuer(claims, expected);
   if (!audiencesOf(claims).some((audience) => expected.audiences.includes(audience)))
     throw unaccepted('it is not for us: its aud names another');
   // Whoever shows a token that is bound to a key would have to show the key too (RFC 7800 section 3).
   if (Object.hasOwn(claims, 'cnf')) throw unaccepted('it is bound to a key (cnf), which nobody has proven');
   return assertTimes(claims, expected, now);
+}
+
+function assertIssuer(claims: ClaimSet, { issuer, trustDomain }: Expected): void {
+  const isOptional = trustDomain !== undefined && (issuer === undefined || claims.iss === undefined);
+  if (!isOptional && claims.iss !== issuer) throw unaccepted('it is of another issuer');
+  if (typeof claims.sub !== 'string' || claims.sub === '') throw unaccepted('it has no sub');
+  if (trustDomain !== undefined && trustDomainOf(claims) !== trustDomain)
+    throw unaccepted("its sub is no SPIFFE ID of its issuer's trust domain");
+}
+
+/** SPIFFE-ID section 2: of a workload, so with a path. */
+const SPIFFE_ID = /^spiffe:\/\/([a-z0-9._-]{1,255})(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]+)+$/;
+
+/** Undefined where `sub` is no SPIFFE ID. */
+export function trustDomainOf({ sub }: ClaimSet): string | undefined {
+  return typeof sub === 'string' ? SPIFFE_ID.exec(sub)?.[1] : undefined;
 }
 
 /** RFC 7519 section 4.1.3. Empty where it is malformed. */

@@ -3,7 +3,15 @@
  * issuer that the configuration trusts (RFC 7521 section 5.2, RFC 8693 section 2.1).
  */
 import { IssuerError } from '../core/errors.ts';
-import type { AssertionPeer, Attestor, Provable, Selector, SelectorKind, Workload } from '../core/ports.ts';
+import type {
+  AssertionPeer,
+  Attestor,
+  OwnIssuer,
+  Provable,
+  Selector,
+  SelectorKind,
+  Workload,
+} from '../core/ports.ts';
 import type { AttestorContext } from './index.ts';
 import { remoteKeys } from './jwks-remote.ts';
 import { fileKeys, fixedKeys, type KeySource, ownKeys } from './jwks-source.ts';
@@ -14,6 +22,7 @@ import {
   isKnownKey,
   type ParsedToken,
   parseToken,
+  trustDomainOf,
   unaccepted,
 } from './jwt-verify.ts';
 import {
@@ -54,24 +63,27 @@ export function provable({ issuers }: JwtSettings): Provable {
 
 type Trusted = {
   readonly name: string;
-  readonly settings: IssuerSettings & { readonly issuer: string };
+  readonly settings: IssuerSettings;
   readonly claims: readonly NamedClaim[];
   readonly source: KeySource;
 };
 
 /** Throws `server_error` where a file of keys cannot be used, or there is no issuer of our own. */
 export async function open(block: JwtSettings, context: AttestorContext): Promise<Attestor<AssertionPeer>> {
-  const trusted = new Map<string, Trusted>();
+  const { own, clock } = context;
+  if (own === undefined)
+    throw new IssuerError('server_error', 'attestors.jwt: a sidecar takes no assertions, its authority does');
+  const others: Trusted[] = [];
   for (const [name, settings] of Object.entries(block.issuers)) {
-    const each = await openIssuer(name, settings, context);
-    if (trusted.has(each.settings.issuer))
+    if (name === SELF) continue;
+    if (settings.issuer === own.identifier)
       throw new IssuerError(
         'server_error',
         `attestors.jwt.issuers.${name} is our own issuer: call it ${SELF}`,
       );
-    trusted.set(each.settings.issuer, each);
+    others.push(await openIssuer(name, settings, context));
   }
-  return createAttestor(block, trusted, () => context.clock.now());
+  return createAttestor(block, others, own, () => clock.now());
 }
 
 async function openIssuer(
@@ -79,22 +91,25 @@ async function openIssuer(
   settings: IssuerSettings,
   context: AttestorContext,
 ): Promise<Trusted> {
-  const { own } = context;
-  if (own === undefined)
-    throw new IssuerError('server_error', 'attestors.jwt: a sidecar takes no assertions, its authority does');
-  // The schema lets an issuer of others not be without.
-  const issuer = name === SELF ? own.identifier : (settings.issuer ?? '');
-  const source = await openSource(name, { ...settings, issuer }, context);
-  return { name, settings: { ...settings, issuer }, claims: namedClaims(settings.claims), source };
+  const source = await openSource(name, settings, context);
+  // JWT-SVID section 3: both stand for the same.
+  const types = settings.trustDomain === undefined ? settings.types : [...settings.types, 'JOSE'];
+  return { name, settings: { ...settings, types }, claims: namedClaims(settings.claims), source };
+}
+
+function ownIssuer(settings: IssuerSettings, { identifier, keys }: OwnIssuer): Trusted {
+  const source = ownKeys(keys);
+  const claims = namedClaims(settings.claims);
+  return { name: SELF, settings: { ...settings, issuer: identifier }, claims, source };
 }
 
 async function openSource(
   name: string,
-  { issuer, jwks, jwksUri, jwksFile, caFile, allowPrivate }: Trusted['settings'],
-  { clock, warn, own, onKeysFetched: onFetch }: AttestorContext,
+  // The schema lets one that is to be discovered not be without an issuer.
+  { issuer = '', jwks, jwksUri, jwksFile, caFile, allowPrivate }: IssuerSettings,
+  { clock, warn, onKeysFetched: onFetch }: AttestorContext,
 ): Promise<KeySource> {
   const elapsed = () => clock.elapsed();
-  if (name === SELF && own !== undefined) return ownKeys(own.keys);
   if (jwks !== undefined) return fixedKeys(jwks);
   if (jwksFile === undefined) {
     const source = remoteKeys({ name, issuer, jwksUri, caFile, allowPrivate, elapsed, warn, onFetch });
@@ -111,9 +126,12 @@ async function openSource(
 
 function createAttestor(
   block: JwtSettings,
-  trusted: ReadonlyMap<string, Trusted>,
+  others: readonly Trusted[],
+  own: OwnIssuer,
   now: () => number,
 ): Attestor<AssertionPeer> {
+  const { [SELF]: self } = block.issuers;
+  const trusted = self === undefined ? others : [ownIssuer(self, own), ...others];
   return {
     ...provable(block),
     peers: ['assertion'],
@@ -131,14 +149,18 @@ function createAttestor(
       if (expiresAt === undefined || expiresAt <= now()) throw unaccepted('it has expired');
     },
     async close() {
-      for (const { source } of trusted.values()) source.close();
+      for (const { source } of others) source.close();
     },
+    as: (issuer) => createAttestor(block, others, issuer, now),
   };
 }
 
 /** By the token's own word, which its signature has to prove. */
-function trustedIssuer(trusted: ReadonlyMap<string, Trusted>, { claims }: ParsedToken): Trusted {
-  const issuer = typeof claims.iss === 'string' ? trusted.get(claims.iss) : undefined;
+function trustedIssuer(trusted: readonly Trusted[], { claims }: ParsedToken): Trusted {
+  const domain = trustDomainOf(claims);
+  const issuer =
+    trusted.find(({ settings }) => settings.issuer !== undefined && settings.issuer === claims.iss) ??
+    trusted.find(({ settings }) => domain !== undefined && settings.trustDomain === domain);
   if (issuer === undefined) throw unaccepted('its issuer is not trusted here');
   return issuer;
 }

@@ -106,9 +106,20 @@ export function printable(text: string): string {
 
 /** The answer's JSON; throws CommandError with the issuer's own words where it refused. */
 export async function askJson<T>(socket: Socket, question: Question, member?: keyof T & string): Promise<T> {
-  const value = parseAnswer(await ask(socket, question));
+  const answer = await ask(socket, question);
+  assertIssuer(question, answer);
+  const value = parseAnswer(answer);
   if (member !== undefined && value[member] === undefined) throw foreign(`"${member}" is missing`);
   return value as T;
+}
+
+const OF_ISSUER = /^\/v1\/issuers\/([^/]+)\//;
+
+/** Where there is no such path, the issuer in it is the reason: the issuer that answers knows of none. */
+function assertIssuer({ path }: Question, answer: Answer): void {
+  const [, name] = OF_ISSUER.exec(path) ?? [];
+  if (name === undefined || answer.status !== 404 || parseObject(answer).reason !== undefined) return;
+  throw new CommandError(`not_found: there is no issuer ${printable(decodeURIComponent(name))} (--issuer)`);
 }
 
 /** Throws CommandError, also where it is not an issuer that answered. */

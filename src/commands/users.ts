@@ -32,7 +32,7 @@ remove    the user can no longer sign in, and tokens are no longer renewed`,
       type: 'string',
       value: 'KEY=VALUE',
       multiple: true,
-      help: 'add: another claim of OpenID Connect',
+      help: 'add: another claim of OpenID Connect; address is a JSON object',
     },
     tenant: { type: 'string', value: 'NAME', multiple: true, help: 'add: a tenant of the user (none: any)' },
     sub: { type: 'string', value: 'ID', help: 'add: the sub claim (chosen at random)' },
@@ -96,10 +96,20 @@ function claimsOf({ values }: Invocation): Readonly<Record<string, unknown>> {
   const pairs = values.list('claim').map((pair) => {
     const [key = '', value] = pair.split(/=(.*)/s);
     if (value === undefined) throw usage(`--claim takes KEY=VALUE, not "${pair}"`);
-    return [key, value === 'true' ? true : value === 'false' ? false : value] as const;
+    return [key, typed(key, value)] as const;
   });
   const given = [...Object.entries(named), ...pairs].filter(([, value]) => value !== undefined);
   return Object.fromEntries(given);
+}
+
+/** As a claim of that name is written; what cannot be that is left for the issuer to refuse. */
+function typed(key: string, value: string): unknown {
+  const isOther = key.endsWith('_verified') || key === 'updated_at' || key === 'address';
+  try {
+    return isOther ? JSON.parse(value) : value;
+  } catch {
+    return value;
+  }
 }
 
 /** Never an argument, which every process of the machine may read. */

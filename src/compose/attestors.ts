@@ -66,6 +66,7 @@ export function combine(all: readonly Attestor[]): Attestor {
     async close() {
       await Promise.all(all.map((attestor) => attestor.close()));
     },
+    as: (issuer) => combine(all.map((attestor) => attestor.as?.(issuer) ?? attestor)),
   };
 }
 

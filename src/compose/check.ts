@@ -6,6 +6,7 @@ import type { Config, LoadedConfig, Problem } from '../config.ts';
 import type { PolicyProblem } from '../core/policy.ts';
 import { provable } from './attestors.ts';
 import { awsToken } from './aws.ts';
+import { doorMistakes } from './door-mistakes.ts';
 import { compile } from './policy.ts';
 import { resolveTokenFiles } from './token-files.ts';
 
@@ -26,11 +27,18 @@ export async function checkMeaning(
 /** `isHarmed` tells what was left out of the configuration: what only follows from that is left unsaid. */
 export async function findMistakes(config: Config, isHarmed: (path: string) => boolean): Promise<Findings> {
   const names = openNames(() => 0);
-  const { policy, problems } = await compile(config, await provable(config.attestors), names);
+  const proven = await provable(config.attestors);
+  const { policy, problems } = await compile(config, proven, names);
   const tls = await certificateFindings(config);
+  const isTorn = ['attestors', 'doors', 'issuers'].some(isHarmed);
+  const ofDoors = isTorn ? [] : await doorMistakes(config, { provable: proven, isWhole: true });
   const { warnings } = resolveTokenFiles({ config }, () => policy, names, 0);
   return {
-    problems: [...problems.filter((problem) => !isEcho(problem, config, isHarmed)), ...tls.problems],
+    problems: [
+      ...problems.filter((problem) => !isEcho(problem, config, isHarmed)),
+      ...tls.problems,
+      ...ofDoors,
+    ],
     warnings: [...ruleWarnings(config), ...warnings, ...tls.warnings],
   };
 }

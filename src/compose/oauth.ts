@@ -48,7 +48,6 @@ export function oauthContext(parts: OAuthContextParts): Omit<OAuthContext, 'peer
     issuer,
     clock,
     records,
-    kinds: attestor.kinds,
     secret: (name: string) => sharedSecret(store, name),
     ring: () => live.current,
     warn: observers.warn,

@@ -22,12 +22,12 @@ export async function openTenant(
   parts: DoorsParts,
   peerOf: (request: IncomingMessage) => Peer,
 ): Promise<readonly Door[]> {
-  const { loaded, attestor, clock, keys, observers } = parts;
+  const { loaded, clock, keys, observers } = parts;
   const { config } = loaded;
   const identifier = `${config.issuer}/${name}`;
   const { oauth: block } = config.issuers[name] as unknown as Block;
   const { policy } = tenantPolicy(config, name, {
-    ...attestor,
+    ...parts.attestor,
     constants: { host: config.host },
   });
   const ring = await openRing({
@@ -45,12 +45,14 @@ export async function openTenant(
     const { live } = ring;
     const signer = openSigner({ ring: () => live.current, assertFresh: () => live.assertFresh() });
     const { recorder } = observers;
+    const own = { identifier, keys: () => live.current.keys };
+    const attestor = parts.attestor.as?.(own) ?? parts.attestor;
     const issuer = createIssuer({
       ...{ identifier, attestor, signer, recorder, clock },
       policy: () => policy,
       createTokenId: randomUUID,
     });
-    const context = { ...oauthContext({ ...parts, live, store: keys.store, issuer }), peerOf };
+    const context = { ...oauthContext({ ...parts, attestor, live, store: keys.store, issuer }), peerOf };
     const opened = await oauth.open(block, context);
     const close = async () => {
       await ring.close();

@@ -4,6 +4,7 @@
  * of them.
  */
 import type { ErrorCode } from './errors.ts';
+import type { PublicJwk } from './key-ports.ts';
 
 /** Seconds since 1970-01-01T00:00:00Z, a whole number (NumericDate, RFC 7519 section 2). */
 export type EpochSeconds = number;
@@ -123,7 +124,15 @@ export interface Attestor<P extends Peer = Peer> extends Provable {
   /** Checks again just before the answer that the peer is still the one attested; throws `peer_changed` or `invalid_assertion`. */
   confirm(peer: P, workload: Workload): void;
   close(): Promise<void>;
+  /** The same for another issuer of this process, where that makes a difference. Only the first is to be closed. */
+  as?(issuer: OwnIssuer): Attestor<P>;
 }
+
+/** An issuer that this process is, and the keys that it publishes once they are open. */
+export type OwnIssuer = {
+  readonly identifier: string;
+  readonly keys: () => readonly { readonly publicJwk: PublicJwk }[];
+};
 
 // ── what is asked and decided ───────────────────────────────────────────────
 

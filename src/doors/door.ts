@@ -226,7 +226,7 @@ function answerError(
   answerJson(context, {
     error: ERROR_WORD[error.code] ?? error.code,
     error_description: error.sentence,
-    ...(parts.surface === 'admin' ? { reason: error.detail } : {}), // the operator may read why
+    ...(parts.surface === 'admin' && door !== undefined ? { reason: error.detail } : {}), // the operator may read why
     ...error.shown,
   });
   shapedBy?.shapeError?.(context, error);

@@ -5,10 +5,10 @@
  */
 import type { Context } from 'koa';
 import { IssuerError } from '../core/errors.ts';
-import type { Algorithm } from '../core/ports.ts';
-import { kindOf } from '../core/selectors.ts';
+import type { Algorithm, Provable } from '../core/ports.ts';
 import { type Door, type FrameParts, type Method, type Route, requirePeer } from './door.ts';
 import { metadata } from './oauth/metadata.ts';
+import type { Mistake } from './oauth/mistakes.ts';
 import type { EngineParts } from './oauth/parts.ts';
 import type { OAuthConfig } from './oauth/settings.ts';
 
@@ -18,8 +18,6 @@ export type OAuthContext = Omit<EngineParts, 'config' | 'records' | 'secret'> & 
   readonly records: () => Promise<EngineParts['records']>;
   readonly secret: (name: string) => Promise<Uint8Array>;
   readonly peerOf: FrameParts['peerOf'];
-  /** The selector kinds that are proven here. */
-  readonly kinds: readonly string[];
 };
 
 /** What it asks of the key ring, and what it adds to the issuer's metadata. */
@@ -30,14 +28,28 @@ export function demands(block: OAuthConfig, issuer: string) {
   return { metadata: metadata(block, issuer), longestTtlSeconds: Math.max(...lives), algorithms };
 }
 
+/** What cannot work. `isWhole`: also what the library does not take of a client, which `open` finds too. */
+export async function mistakes(
+  block: OAuthConfig,
+  { issuer, provable, isWhole }: { issuer: string; provable: Provable; isWhole: boolean },
+): Promise<readonly Mistake[]> {
+  const { findMistakes } = await import('./oauth/mistakes.ts');
+  const found = await findMistakes(block, provable);
+  if (!isWhole) return found;
+  const { findRefused } = await import('./oauth/refused-clients.ts');
+  return [...found, ...(await findRefused(block, issuer))];
+}
+
 /** Throws `server_error` where a client cannot be. */
 export async function open(block: OAuthConfig, context: OAuthContext): Promise<readonly Door[]> {
-  assertClients(block, context);
   const [{ openEngine }, records, secret] = await Promise.all([
     import('./oauth/engine.ts'),
     context.records(),
     context.secret('oauth-secret'),
   ]);
+  for (const { id, grants } of block.clients)
+    if (grants.includes('password'))
+      context.warn(`doors.oauth: client ${id} has password, which RFC 9700 section 2.4 says not to use`);
   const { engine, handle, server } = await openEngine({ ...context, config: block, records, secret });
   const pass = (peerOf?: FrameParts['peerOf']) => async (http: Context) => {
     try {
@@ -105,14 +117,4 @@ function refuseClient(http: Context, error: unknown): void {
   http.status = 401;
   http.set('Cache-Control', 'no-store');
   http.body = { error: 'invalid_client', error_description: error.sentence, ...error.shown };
-}
-
-function assertClients({ clients }: OAuthConfig, { kinds }: OAuthContext): void {
-  for (const { id, match = [] } of clients)
-    for (const selector of match)
-      if (!kinds.includes(kindOf(selector)))
-        throw new IssuerError(
-          'server_error',
-          `doors.oauth: client ${id}: no attestor proves ${kindOf(selector)}`,
-        );
 }

@@ -12,7 +12,7 @@ import { IssuerError } from '../core/errors.ts';
 export type Files = Pick<typeof fs, 'open' | 'lstat' | 'mkdir' | 'readdir' | 'rename' | 'unlink'>;
 
 /** Where the new bytes of a file wait to be renamed. */
-export const stagedPath = (path: string): string => `${path}.tmp`;
+const stagedPath = (path: string): string => `${path}.tmp`;
 
 /** The errno of a failed call, for example `ENOENT`. */
 export function errnoOf(error: unknown): string | undefined {

@@ -33,6 +33,7 @@ test('the page’s examples make one configuration that is sound', async () => {
   assert.deepEqual(Object.keys(Object(loaded.config.attestors.jwt).issuers), [
     'github',
     'prod',
+    'mesh',
     'berlin',
     'self',
   ]);

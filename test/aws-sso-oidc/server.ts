@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { RegisterClientCommand, SSOOIDCClient } from '@aws-sdk/client-sso-oidc';
 import { openBrowser, type Page } from '../oauth/browser.ts';
 import { adminPost } from '../oauth/people.ts';
-import { API, RESOURCES } from '../oauth/server.ts';
+import { API, RESOURCES, withIntrospector } from '../oauth/server.ts';
 import {
   createPlace,
   type Place,
@@ -36,7 +36,7 @@ export function configure(place: Place, { door = {}, oauth = {}, more = {} }: Co
   writeConfig(place, {
     doors: {
       fly: {},
-      oauth: { resources: RESOURCES, people, deviceInterval: '1s', ...oauth },
+      oauth: withIntrospector({ resources: RESOURCES, people, deviceInterval: '1s', ...oauth }),
       'aws-sso-oidc': { scopes: SCOPES, ...door },
     },
     ...more,

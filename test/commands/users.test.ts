@@ -30,6 +30,7 @@ async function world(t: TestContext) {
     ...{ records: fakeRecords(), realm: 'r', clock: fakeClock() },
     passwords: createPasswords({ cost: 10 }),
     secret: Buffer.alloc(32),
+    isClient: async () => false,
   });
   const frame = createFrame({
     ...{ surface: 'admin', version: '0', recorder: collectingRecorder(), peerOf: () => undefined },

@@ -15,6 +15,7 @@ import {
 } from 'oidc-provider';
 import type { RecordStore } from '../../src/core/records.ts';
 import { createFrame, type Route } from '../../src/doors/door.ts';
+import { bindLogins } from '../../src/doors/oauth/consent.ts';
 import {
   CLIENT_PROPERTIES,
   type LoginEvent,
@@ -159,7 +160,8 @@ function providerFactory(issuer: string, people: People, clients: readonly Clien
     adapter,
     clients: clients.map((metadata) => ({ ...metadata })),
     jwks: jwks as never,
-    cookies: { keys: [cookieKey] },
+    // A browser keeps cookies by host, and every issuer of a test is on localhost.
+    cookies: { keys: [cookieKey], names: cookieNames(new URL(issuer).port) },
     findAccount: people.findAccount as never,
     interactions: people.interactions as never,
     claims: people.claims,
@@ -188,7 +190,16 @@ function providerFactory(issuer: string, people: People, clients: readonly Clien
       JSON.parse(JSON.stringify(await people.loginOf(sourceOf(token)))),
     routes: { code_verification: '/device' },
   });
-  return () => new Provider(issuer, configuration());
+  return () => {
+    const provider = new Provider(issuer, configuration());
+    bindLogins(provider, { people });
+    return provider;
+  };
+}
+
+function cookieNames(tag: string) {
+  const [session, interaction, resume] = ['session', 'interaction', 'resume'].map((name) => `_${name}${tag}`);
+  return { session, interaction, resume };
 }
 
 function sourceOf(token: unknown) {

@@ -1,9 +1,9 @@
 /** Another issuer with real keys: its JWKS, and tokens of any shape by its keys. */
 import { createHmac, generateKeyPairSync, type KeyObject, sign as signBytes } from 'node:crypto';
 import * as v from 'valibot';
-import type { AttestorContext, OwnIssuer } from '../../src/attestors/index.ts';
+import type { AttestorContext } from '../../src/attestors/index.ts';
 import { config, open } from '../../src/attestors/jwt.ts';
-import type { AssertionPeer, Attestor, ClaimSet } from '../../src/core/ports.ts';
+import type { AssertionPeer, Attestor, ClaimSet, OwnIssuer } from '../../src/core/ports.ts';
 import { type FakeClock, fakeClock } from './clock.ts';
 
 export const OTHER = 'https://other.example.com';

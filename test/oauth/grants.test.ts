@@ -6,7 +6,10 @@ import { existingGrant } from '../../src/doors/oauth/consent.ts';
 import type { Engine } from '../../src/doors/oauth/parts.ts';
 
 const DAY = 86_400;
-const ENGINE = { people: { rememberLogin: async () => undefined } } as unknown as Engine;
+const ENGINE = {
+  people: { rememberLogin: async () => undefined },
+  clock: { now: () => Math.floor(Date.now() / 1000) },
+} as unknown as Engine;
 
 suite('a grant that was given before', () => {
   for (const consent of [true, false])

@@ -17,6 +17,7 @@ suite('limits', () => {
     }
     page = await browser.submit(page, /\/device$/, { user_code: 'BCDF-GHJK' });
     assert.equal(page.status, 429);
+    assert.equal(page.headers.get('retry-after'), '600');
     assert.match(page.html, /Too many codes/);
   });
 

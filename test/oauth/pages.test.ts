@@ -61,6 +61,33 @@ suite('pages', { concurrency: 1 }, () => {
     );
   });
 
+  test('a page of a device that is not there, with and without a session', async () => {
+    for (const path of ['', '/']) {
+      const browser = openBrowser(APP);
+      if (path === '/') await browser.open(`${server.issuer}/device`);
+      const { status, html, headers } = await browser.open(`${server.issuer}/device/x`);
+      assert.equal(status, 400, html);
+      assert.match(html, /This page has expired/);
+      assert.equal(headers.get('cache-control'), 'no-store');
+    }
+  });
+
+  test('whoever is not signed in is forgotten after an hour', async () => {
+    const lifeOf = ({ headers }: Page) => {
+      const line = headers.getSetCookie().find((cookie) => cookie.startsWith('_session=')) ?? '';
+      return (Date.parse(/expires=([^;]*)/.exec(line)?.[1] ?? '') - Date.now()) / 1000;
+    };
+    for (const path of ['/device', '/connect/endsession']) {
+      const life = lifeOf(await openBrowser(APP).open(`${server.issuer}${path}`));
+      assert.ok(life > 3000 && life <= 3601, `${path}: ${life}`);
+    }
+    const browser = openBrowser(APP);
+    const form = await browser.open(requestFor({}));
+    await browser.submit(form, /\/login$/, { username: 'ada', password: PASSWORD, remember: 'yes' });
+    const life = lifeOf(await browser.open(`${server.issuer}/device`));
+    assert.ok(life > 13 * 86_400, `${life}`);
+  });
+
   test('form_post is neither offered nor taken', async () => {
     const at = `${server.issuer}/.well-known/openid-configuration`;
     const metadata = (await (await fetch(at)).json()) as Record<string, readonly string[]>;

@@ -45,7 +45,10 @@ suite('people', { concurrency: 1 }, () => {
   before(async () => {
     server = await startOAuth(scope, {
       clients: [WEB, TRUSTED, LEGACY, ELSEWHERE, TV],
-      people: { passwords: { cost: 10 } },
+      people: {
+        passwords: { cost: 10 },
+        identityProviders: { corp: { issuer: 'http://localhost:1', clientId: 'x' } },
+      },
     });
     const ada = { username: 'ada', password: PASSWORD, claims: { name: 'Ada', email: 'ada@example.com' } };
     assert.equal(await adminPost(server.admin, '/v1/users/add', ada), 200);
@@ -196,6 +199,11 @@ suite('people', { concurrency: 1 }, () => {
     const evil = await openBrowser(APP).open(plain.href);
     assert.equal(evil.status, 400);
     assert.match(evil.headers.get('content-security-policy') ?? '', /default-src 'none'/);
+  });
+
+  test('no person is a client, and the password grant is warned of', async () => {
+    assert.equal(await adminPost(server.admin, '/v1/users/add', { username: 'x', sub: 'web' }), 400);
+    assert.match(server.output(), /client legacy has password, which RFC 9700 section 2\.4 says not to use/);
   });
 
   test('consent that is denied, and a scope that may not be asked for', async () => {

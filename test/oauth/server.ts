@@ -28,6 +28,13 @@ export const ORDERS_API = {
   scopeAs: 'string',
 };
 
+/** The client that RESOURCES name is among the others. */
+export function withIntrospector(oauth: Settings): Settings {
+  const clients = (oauth.clients ?? []) as readonly { readonly id: string }[];
+  const isThere = oauth.resources !== RESOURCES || clients.some(({ id }) => id === ORDERS_API.id);
+  return isThere ? oauth : { ...oauth, clients: [...clients, ORDERS_API] };
+}
+
 export async function startOAuth(
   scope: Scope,
   oauth: Settings = {},
@@ -35,7 +42,7 @@ export async function startOAuth(
 ): Promise<Server & { readonly token: string }> {
   const place = await createPlace(scope);
   const block = { clients: [MACHINE, ORDERS_API], resources: RESOURCES, ...oauth };
-  writeConfig(place, { doors: { fly: {}, oauth: block }, ...settings });
+  writeConfig(place, { doors: { fly: {}, oauth: withIntrospector(block) }, ...settings });
   const server = await start(scope, place);
   return { ...server, token: `${place.issuer}/connect/token` };
 }

@@ -1,13 +1,13 @@
 /** Several issuers in one process: nothing of one is good at another. */
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
-import { createRemoteJWKSet, jwtVerify } from 'jose';
+import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as client from 'openid-client';
-import { mintmark } from '../system/start.ts';
+import { createPlace, mintmark, type Server, start, writeConfig } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
 import { openBrowser } from './browser.ts';
 import { adminPost } from './people.ts';
-import { API, basic, hashOf, post, RESOURCES, startOAuth } from './server.ts';
+import { API, basic, hashOf, ORDERS_API, post, RESOURCES } from './server.ts';
 
 const APP = 'https://shop.example.com/';
 const CALLBACK = `${APP}callback`;
@@ -21,11 +21,38 @@ const SHOP = {
   consent: false,
 };
 const TV = { id: 'tv', public: true, grants: ['device_code'], scopes: ['openid'] };
-const TENANT = { oauth: { clients: [SHOP, TV], resources: RESOURCES, people: { passwords: { cost: 10 } } } };
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+/** Exchanges what is of `self`, and a client that proves itself by such a token. */
+const GATE = { id: 'gate', secrets: [hashOf('gate')], grants: ['token_exchange'] };
+const AGAIN = {
+  id: 'again',
+  federated: { issuer: 'self', subject: 'worker' },
+  grants: ['client_credentials'],
+  scopes: ['orders.read'],
+};
+const WORKER = {
+  id: 'worker',
+  secrets: [hashOf('worker')],
+  grants: ['client_credentials'],
+  scopes: ['here'],
+};
+const ATTESTORS = { unix: {}, jwt: { issuers: { self: { types: ['at+jwt'] } } } };
+const RULES = [
+  { name: 'own', match: ['jwt:issuer:self'], subject: 'own:{jwt.subject}', audiences: ['sts.amazonaws.com'] },
+];
+const tenant = (issuer: string) => ({
+  rules: RULES,
+  oauth: {
+    clients: [SHOP, TV, WORKER, GATE, AGAIN, ORDERS_API],
+    resources: [...RESOURCES, { audience: issuer, scopes: ['here'] }],
+    people: { passwords: { cost: 10 } },
+  },
+});
 
 suite('tenants', { concurrency: 1 }, () => {
   const scope = scopeOf();
-  let server: Awaited<ReturnType<typeof startOAuth>>;
+  let server: Server;
   const issuerOf = (name: string) => `${server.issuer}/${name}`;
   const machine = (name: string) =>
     post(`${issuerOf(name)}/connect/token`, { grant_type: 'client_credentials' }, basic('shop', 'shop'));
@@ -35,7 +62,11 @@ suite('tenants', { concurrency: 1 }, () => {
     );
 
   before(async () => {
-    server = await startOAuth(scope, {}, { issuers: { acme: TENANT, beta: TENANT } });
+    const place = await createPlace(scope);
+    const [acme, beta] = ['acme', 'beta'].map((name) => tenant(`${place.issuer}/${name}`));
+    const { oauth } = tenant(place.issuer);
+    writeConfig(place, { attestors: ATTESTORS, rules: RULES, doors: { oauth }, issuers: { acme, beta } });
+    server = await start(scope, place);
     const ada = { username: 'ada', password: PASSWORD };
     assert.equal(await adminPost(server.admin, '/v1/issuers/acme/users/add', ada), 200);
   });
@@ -121,6 +152,58 @@ suite('tenants', { concurrency: 1 }, () => {
     assert.equal(refused.url.startsWith(APP), false);
   });
 
+  test('self is the issuer itself: its own keys, and what was revoked there', async () => {
+    const take = async (issuer: string) =>
+      String(
+        (
+          await post(
+            `${issuer}/connect/token`,
+            { grant_type: 'client_credentials' },
+            basic('worker', 'worker'),
+          )
+        ).body.access_token,
+      );
+    const exchange = (issuer: string, token: string) =>
+      post(
+        `${issuer}/connect/token`,
+        {
+          ...{ grant_type: EXCHANGE, subject_token: token, audience: 'sts.amazonaws.com' },
+          subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+        },
+        basic('gate', 'gate'),
+      );
+    const proveBy = (issuer: string, token: string) =>
+      post(`${issuer}/connect/token`, {
+        ...{ grant_type: 'client_credentials', client_assertion: token, client_assertion_type: ASSERTION },
+      });
+    const issuers = [server.issuer, issuerOf('acme')];
+    for (const issuer of issuers) {
+      const token = await take(issuer);
+      for (const asked of issuers) {
+        const isOwn = asked === issuer;
+        const answer = await exchange(asked, token);
+        assert.equal(
+          answer.status,
+          isOwn ? 200 : 400,
+          `${issuer} at ${asked} ${JSON.stringify(answer.body)}`,
+        );
+        if (isOwn) assert.equal(decodeJwt(String(answer.body.access_token)).iss, issuer);
+        const proven = await proveBy(asked, token);
+        assert.equal(
+          proven.status,
+          isOwn ? 200 : 401,
+          `${issuer} at ${asked} ${JSON.stringify(proven.body)}`,
+        );
+      }
+      assert.equal(
+        (await post(`${issuer}/connect/revocation`, { token }, basic('worker', 'worker'))).status,
+        200,
+      );
+      assert.equal((await exchange(issuer, token)).status, 400);
+      assert.equal((await proveBy(issuer, token)).body.error, 'invalid_client');
+    }
+  });
+
   test('--issuer names one for mintmark keys and mintmark users', async () => {
     const run = (...args: string[]) => mintmark([...args, '--admin', server.admin, '--json']);
     const keys = JSON.parse((await run('keys', 'list', '--issuer', 'acme')).stdout) as {
@@ -129,7 +212,17 @@ suite('tenants', { concurrency: 1 }, () => {
     assert.deepEqual(keys.keys.map(({ keyId }) => keyId).sort(), (await keysOf(issuerOf('acme'))).sort());
     assert.match((await run('users', 'list', '--issuer', 'acme')).stdout, /"ada"/);
     assert.doesNotMatch((await run('users', 'list', '--issuer', 'beta')).stdout, /"ada"/);
-    assert.notEqual((await run('users', 'list', '--issuer', 'gamma')).code, 0);
+    for (const words of [
+      ['users', 'list'],
+      ['users', 'remove', 'ada'],
+      ['keys', 'list'],
+    ]) {
+      const { code, stderr } = await run(...words, '--issuer', 'gamma');
+      assert.notEqual(code, 0);
+      assert.match(stderr, /there is no issuer gamma/);
+    }
+    const other = await run('users', 'remove', 'nobody', '--issuer', 'acme');
+    assert.match(other.stderr, /no such user/);
   });
 
   test('a device code of one is unknown at another', async () => {

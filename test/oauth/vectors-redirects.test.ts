@@ -4,7 +4,7 @@ import { before, suite, test } from 'node:test';
 import { scopeOf } from '../system/suite.ts';
 import { openBrowser, type Page } from './browser.ts';
 import { adminPost } from './people.ts';
-import { basic, hashOf, post, startOAuth } from './server.ts';
+import { basic, hashOf, post, RESOURCES, startOAuth } from './server.ts';
 
 const APP = 'https://shop.example.com/';
 const CALLBACK = `${APP}callback`;
@@ -22,8 +22,9 @@ const NATIVE = {
   id: 'native',
   secrets: undefined,
   public: true,
-  redirectUris: ['http://127.0.0.1/cb'],
+  redirectUris: ['http://127.0.0.1/cb', 'http://[::1]/cb', 'http://localhost:8080/cb'],
 };
+const DESK = { ...WEB, id: 'desk', redirectUris: ['http://127.0.0.1:8080/cb', 'http://localhost:8080/cb'] };
 const MACHINE = {
   id: 'machine',
   secrets: [hashOf('m')],
@@ -83,7 +84,8 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
   let server: Awaited<ReturnType<typeof startOAuth>>;
   before(async () => {
     server = await startOAuth(scope, {
-      clients: [WEB, ONE, NATIVE, MACHINE],
+      clients: [WEB, ONE, NATIVE, DESK, MACHINE],
+      resources: RESOURCES,
       people: { passwords: { cost: 10 } },
     });
     assert.equal(
@@ -165,7 +167,8 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
 
   test('a program on a device has any port of loopback, and nothing but the port', async () => {
     const at = (uri: string) => open({ client_id: 'native', redirect_uri: uri });
-    assert.match((await at('http://127.0.0.1:4711/cb')).html, /type="password"/);
+    for (const uri of ['http://127.0.0.1:4711/cb', 'http://[::1]:1/cb', 'http://localhost:8080/cb'])
+      assert.match((await at(uri)).html, /type="password"/, uri);
     for (const uri of [
       'http://127.0.0.1:4711/cb/',
       'http://localhost:1/cb',
@@ -173,6 +176,14 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
       'https://127.0.0.1/cb',
     ])
       assertNotSentBack(await at(uri), uri);
+  });
+
+  test('whoever has a secret has no other port either', async () => {
+    const at = (uri: string) => open({ client_id: 'desk', redirect_uri: uri });
+    for (const host of ['127.0.0.1', 'localhost']) {
+      assert.match((await at(`http://${host}:8080/cb`)).html, /type="password"/);
+      for (const place of [`${host}:1`, host]) assertNotSentBack(await at(`http://${place}/cb`), place);
+    }
   });
 
   test('a code comes with iss, leaves no Referer, and is for its client, verifier and redirect alone', async () => {

@@ -18,6 +18,8 @@ export const WRONG: readonly Wrong[] = [
     'com.example.app:/cb',
     'http://127.0.0.1/cb',
     '/cb',
+    `${APP}\ncb`,
+    `${APP}c\tb`,
     7,
   ].map((uri) => ({
     name: `${uri} for a web client`,

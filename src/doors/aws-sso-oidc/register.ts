@@ -62,6 +62,7 @@ function allowed(metadata: ClientMetadata, config: DoorConfig): ClientMetadata {
     allowed_scopes: kept,
     require_consent: config.consent,
     access_token_ttl: config.accessTokenTtl,
+    any_loopback_port: true,
   } as ClientMetadata;
 }
 

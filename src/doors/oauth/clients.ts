@@ -20,6 +20,7 @@ export const OWN_PROPERTIES = [
   'refresh_token_ttl',
   'allowed_scopes',
   'token_url_audience',
+  'any_loopback_port',
 ];
 
 /** What `certificateSubjectMatches` compares: a client that was proven elsewhere (attested, federated). */
@@ -41,7 +42,7 @@ export async function clientMetadata(client: ClientConfig): Promise<ClientMetada
     scope: client.scopes.join(' ') || undefined,
     dpop_bound_access_tokens: client.dpop,
     require_consent: client.consent,
-    require_pkce: client.pkce,
+    require_pkce: client.pkce ?? true,
     scope_as: client.scopeAs,
     allowed_scopes: [...client.scopes],
     token_url_audience: client.tokenUrlAudience,
@@ -83,6 +84,28 @@ export function compareHashes(provider: Provider, isProven: (clientId: string) =
   client.compareClientSecret = function compareClientSecret(given) {
     if (isProven(this.clientId)) return true;
     return (this.clientSecret ?? '').split(' ').some((hash) => matchesHash(given, hash));
+  };
+}
+
+const LOOPBACK = /^http:\/\/(127\.0\.0\.1|\[::1\])[:/]/;
+
+/**
+ * RFC 8252 section 7.3: a program on the person's own machine takes the port that is free. The provider
+ * lets every client do so that has an address there, by the name localhost too.
+ */
+export function matchExactly(provider: Provider): void {
+  const client = provider.Client.prototype as unknown as {
+    redirectUris?: readonly string[];
+    clientAuthMethod: string;
+    any_loopback_port?: boolean;
+    redirectUriAllowed(uri: string): boolean;
+  };
+  const { redirectUriAllowed } = client;
+  client.redirectUriAllowed = function isAllowed(uri) {
+    const isPortFree = this.clientAuthMethod === 'none' || this.any_loopback_port === true;
+    return isPortFree && LOOPBACK.test(uri)
+      ? redirectUriAllowed.call(this, uri)
+      : this.redirectUris?.includes(uri) === true;
   };
 }
 

@@ -9,9 +9,10 @@ const WINDOW_SECONDS = 600;
 
 /** Codes that one address may try: of 20^8 it finds none. Throws an error of status 429. */
 export async function limitGuesses({ records, realm, clock }: Engine): Promise<void> {
-  const { ip } = Provider.ctx as KoaContextWithOIDC;
-  const key = { realm, model: 'UserCodeGuess', id: hash(networkOf(ip)) };
+  const ctx = Provider.ctx as KoaContextWithOIDC;
+  const key = { realm, model: 'UserCodeGuess', id: hash(networkOf(ctx.ip)) };
   if ((await records.count(key, WINDOW_SECONDS, clock.now())) <= GUESSES_MAX) return;
+  ctx.set('Retry-After', String(WINDOW_SECONDS));
   const error = new errors.CustomOIDCProviderError(
     'slow_down',
     'Too many codes were tried; wait a few minutes.',
@@ -33,4 +34,18 @@ export async function isTooSoon(
   if (polls < 2) return false;
   const key = { realm, model: 'ForgivenPoll', id };
   return !(await records.insert(key, { payload: {}, expiresAt: now + config.deviceCodeTtl }, now));
+}
+
+type Sessions = { prototype: { exp?: number; persist(): Promise<unknown> } };
+
+/**
+ * The provider gives the page of a fault at /device a form, and saves its secret with the session; where
+ * there is none, the page has no form (people/sources.ts).
+ */
+export function leaveUnsaved(provider: Provider): void {
+  const { prototype } = provider.Session as unknown as Sessions;
+  const { persist } = prototype;
+  prototype.persist = async function persistSaved(this: Sessions['prototype']) {
+    return this.exp === undefined ? undefined : persist.call(this);
+  };
 }

@@ -117,15 +117,25 @@ function prefixOf({ origin }: Engine): string {
 }
 
 /** A mistake in a client ends the start, rather than be told to whoever uses it first. */
-async function assertClients({ provider, config }: Engine): Promise<void> {
-  for (const { id } of config.clients) {
+async function assertClients(engine: Engine): Promise<void> {
+  const [first] = await refusedClients(engine);
+  if (first === undefined) return;
+  const { id, reason } = first;
+  throw new IssuerError('server_error', `doors.oauth: client ${id}: ${reason}`);
+}
+
+/** The clients that the provider does not take. */
+export async function refusedClients({ provider, config }: Engine) {
+  const asked = config.clients.map(async ({ id }, index) => {
     try {
       await provider().Client.find(id);
+      return [];
     } catch (error) {
       const { error_description: reason = String(error) } = error as { readonly error_description?: string };
-      throw new IssuerError('server_error', `doors.oauth: client ${id}: ${reason}`, { cause: error });
+      return [{ index, id, reason }];
     }
-  }
+  });
+  return (await Promise.all(asked)).flat();
 }
 
 /** A device that waits is no news, nor is somebody who is no client. */

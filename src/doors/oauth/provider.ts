@@ -15,9 +15,9 @@ import { hash, openAdapter } from './adapter.ts';
 import { validateParameters } from './authorization-request.ts';
 import { clientFetch, FETCH_MAX_BYTES } from './client-fetch.ts';
 import { assertClientAssertion, useReplayDetection } from './client-proofs.ts';
-import { allScopes, compareHashes, OWN_PROPERTIES, provenName } from './clients.ts';
-import { existingGrant } from './consent.ts';
-import { limitGuesses } from './device.ts';
+import { allScopes, compareHashes, matchExactly, OWN_PROPERTIES, provenName } from './clients.ts';
+import { bindLogins, existingGrant } from './consent.ts';
+import { leaveUnsaved, limitGuesses } from './device.ts';
 import type { GrantModule } from './grants/grant.ts';
 import { GRANTS } from './grants/index.ts';
 import { withGuests } from './guests.ts';
@@ -84,9 +84,12 @@ export function buildProvider(
       [...(grant.repeatable ?? [])],
     );
   compareHashes(provider, (id) => (Provider.ctx?.req as PreparedRequest | undefined)?.provenClient === id);
+  matchExactly(provider);
   useReplayDetection(provider);
   useInitialToken(provider, engine.config);
   useCoreTokens(provider, engine);
+  bindLogins(provider, engine);
+  leaveUnsaved(provider);
   return provider;
 }
 
@@ -219,7 +222,7 @@ function features(engine: Engine): NonNullable<Configuration['features']> {
 
 /** The longest life of an access token. */
 const DAY_SECONDS = 86_400;
-/** The longest life of a device code. */
+/** The longest life of a device code, and how long somebody may take to sign in. */
 const HOUR_SECONDS = 3600;
 
 function ttl(engine: Engine): Configuration['ttl'] {
@@ -240,8 +243,9 @@ function ttl(engine: Engine): Configuration['ttl'] {
         config.refreshTokenTtl,
         DAY_SECONDS,
       ) + HOUR_SECONDS,
-    Session: config.sessionTtl,
-    Interaction: 3600,
+    // Whoever is not signed in needs it for a form, and anyone can make as many as they like.
+    Session: (_ctx, { accountId }) => (accountId === undefined ? HOUR_SECONDS : config.sessionTtl),
+    Interaction: HOUR_SECONDS,
   };
 }
 

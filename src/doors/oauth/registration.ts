@@ -167,7 +167,9 @@ function invalidRedirect(): Error {
 }
 
 function isRedirect(uri: unknown, type: unknown): boolean {
-  const url = typeof uri === 'string' && uri.length <= URI_MAX ? URL.parse(uri) : null;
+  // URL.parse leaves out line breaks and tabs.
+  const isPlain = typeof uri === 'string' && uri.length <= URI_MAX && /^[\x21-\x7e]+$/.test(uri);
+  const url = isPlain ? URL.parse(uri) : null;
   if (url === null || `${url.username}${url.password}` !== '' || url.href.includes('#')) return false;
   if (url.protocol === 'https:') return true;
   if (type !== 'native') return false;

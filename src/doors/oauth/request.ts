@@ -12,6 +12,7 @@ import { disguise } from './access-tokens.ts';
 import { isStandIn } from './adapter.ts';
 import { ownNames } from './client-proofs.ts';
 import { BETWEEN } from './grants/grant.ts';
+import { goodClaims, isOurs } from './own-tokens.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 import { hashUpdate } from './registration.ts';
 
@@ -167,6 +168,8 @@ async function federated(form: URLSearchParams, assertion: string, engine: Engin
     engine,
     engine.config.clients.some(({ federated: wanted, tokenUrlAudience }) => wanted && tokenUrlAudience),
   );
+  if (isOurs(assertion, engine) && (await goodClaims(assertion, engine)) === undefined)
+    throw new IssuerError('peer_unproven', 'an access token of ours that is good no more');
   const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
   const client = engine.config.clients.find(
     ({ federated: wanted }) =>

@@ -99,7 +99,10 @@ const client = v.pipe(
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that is asked for none gets these.'), []),
     redirectUris: v.optional(
-      urls('Where people are sent back to, exactly.', 'https://shop.example.com/cb'),
+      urls(
+        'Where people are sent back to, exactly; but the port of a public client on 127.0.0.1 or [::1] (RFC 8252 section 7.3).',
+        'https://shop.example.com/cb',
+      ),
       [],
     ),
     postLogoutRedirectUris: v.optional(
@@ -111,7 +114,6 @@ const client = v.pipe(
       [],
     ),
     consent: flag('People are asked before it is given anything.', true),
-    pkce: flag('Its codes are bound to a verifier (RFC 7636), as RFC 9700 section 2.1.1 wants.', true),
     scopeAs: v.optional(
       v.pipe(v.picklist(['array', 'string']), v.description('How `scope` stands in its tokens.')),
       'array',
@@ -141,7 +143,6 @@ const client = v.pipe(
     ({ grants, redirectUris }) => !grants.includes('authorization_code') || redirectUris.length > 0,
     'needs redirectUris for authorization_code',
   ),
-  v.check(({ pkce, public: isPublic }) => pkce || !isPublic, 'is public: it needs pkce'),
   v.check(
     ({ grants, public: isPublic }) => !(isPublic && grants.includes('client_credentials')),
     'is public: anybody could use client_credentials in its name',
@@ -239,6 +240,11 @@ export const config = v.strictObject({
   ),
 });
 
-/** Doors that are servers of their own have other paths than a configuration names. */
-export type OAuthConfig = Omit<v.InferOutput<typeof config>, 'path'> & { readonly path: string };
-export type ClientConfig = OAuthConfig['clients'][number];
+type Written = v.InferOutput<typeof config>;
+
+/** Doors that are servers of their own have other paths than a configuration names, and clients without PKCE. */
+export type ClientConfig = Written['clients'][number] & { readonly pkce?: boolean };
+export type OAuthConfig = Omit<Written, 'path' | 'clients'> & {
+  readonly path: string;
+  readonly clients: readonly ClientConfig[];
+};

@@ -1,10 +1,9 @@
 /** A token that is shown for another. One of our own has to be good still, and not only be signed. */
-import { decodeJwt, decodeProtectedHeader } from 'jose';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { IssuerError } from '../../../core/errors.ts';
 import type { AssertionPeer, Claims, Workload } from '../../../core/ports.ts';
-import { claimsOf } from '../access-tokens.ts';
 import { ownNames } from '../client-proofs.ts';
+import { goodClaims, isOurs } from '../own-tokens.ts';
 import type { Engine } from '../parts.ts';
 
 export type Shown = {
@@ -24,9 +23,10 @@ export async function shownToken(
   token: string,
   { mayBeOfClient }: { readonly mayBeOfClient: boolean },
 ): Promise<Shown> {
-  const { identifier } = engine.issuer;
   const { client } = ctx.oidc;
-  const own = isOurs(token, identifier) ? await goodClaims(ctx, engine, token) : undefined;
+  const isOwn = isOurs(token, engine);
+  const own = isOwn ? await goodClaims(token, engine) : undefined;
+  if (isOwn && own === undefined) throw refusal('it is good no more');
   const isOfClient = mayBeOfClient && own !== undefined;
   const ours = ownNames(engine, client?.token_url_audience === true);
   const audiences = isOfClient ? [...ours, ...ofClient(ctx, engine, own)] : ours;
@@ -41,25 +41,6 @@ export function assertForUsAlone({ assertion }: Workload, { isOfClient }: Pick<S
 
 function refusal(reason: string): IssuerError {
   return new IssuerError('invalid_assertion', reason, { shown: { reason } });
-}
-
-/** By its own word: what is no access token of ours is left to the attestor, which proves it. */
-function isOurs(token: string, identifier: string): boolean {
-  try {
-    return decodeProtectedHeader(token).typ === 'at+jwt' && decodeJwt(token).iss === identifier;
-  } catch {
-    return false;
-  }
-}
-
-async function goodClaims(ctx: KoaContextWithOIDC, { people }: Engine, token: string) {
-  const { AccessToken, ClientCredentials } = ctx.oidc.provider;
-  const person = await AccessToken.find(token);
-  const found = person ?? (await ClientCredentials.find(token));
-  if (found === undefined) throw refusal('it is good no more');
-  if (person !== undefined && (await people.findAccount(ctx, person.accountId, person)) === undefined)
-    throw refusal('its person is gone');
-  return claimsOf(found);
 }
 
 /** What of its `aud` this client may show it for. Whoever has a token can say that it is a public client. */

@@ -1,8 +1,9 @@
 /** Who a `sub` is, and how that person logged in: see contract.ts for how it reaches the tokens. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Clock, EpochSeconds } from '../../../core/ports.ts';
 import type { RecordStore } from '../../../core/records.ts';
+import { hash } from '../adapter.ts';
 import type { UserClaims } from './claims.ts';
 import { LOCAL_IDP, type Login, type LoginSource, type Person } from './contract.ts';
 import type { Users } from './users.ts';
@@ -20,13 +21,23 @@ export type UpstreamPerson = {
 };
 
 export type Accounts = {
-  find(context: KoaContextWithOIDC, sub: string, token?: unknown): Promise<Person | undefined>;
+  /** Without a token the login is the session's of the request. */
+  find(context: KoaContextWithOIDC | undefined, sub: string, token?: unknown): Promise<Person | undefined>;
   claimsOf(sub: string): Promise<UserClaims | undefined>;
   /** Keeps what the upstream said last of a person; returns the person's sub here. */
   keepUpstream(person: UpstreamPerson): Promise<string>;
   rememberLogin(context: KoaContextWithOIDC): Promise<void>;
+  /** What is given in a login keeps its tenant, whatever later logins do to the session. */
+  bindLogin(context: KoaContextWithOIDC, given: GivenInLogin): Promise<void>;
   keepTenant(source: LoginSource, tenant: string): Promise<void>;
   loginOf(source: LoginSource): Promise<Login>;
+};
+
+/** An AuthorizationCode or a DeviceCode. */
+export type GivenInLogin = {
+  accountId?: string | undefined;
+  sessionUid?: string | undefined;
+  authTime?: EpochSeconds | undefined;
 };
 
 export type AccountsParts = {
@@ -52,6 +63,13 @@ export function createAccounts(parts: AccountsParts): Accounts {
     const expiresAt = clock.now() + LOGIN_KEPT_SECONDS;
     await records.upsert({ realm, model: 'Login', id: loginId(source) }, { payload: { tenant }, expiresAt });
   }
+  async function tenantOf(source: LoginSource): Promise<string | undefined> {
+    const found = await records.find({ realm, model: 'Login', id: loginId(source) }, clock.now());
+    const tenant = found?.payload.tenant as string | undefined;
+    const isOld = (found?.expiresAt ?? 0) < clock.now() + LOGIN_LEFT_SECONDS;
+    if (tenant !== undefined && isOld) await keepTenant(source, tenant);
+    return tenant;
+  }
   return {
     keepTenant,
     claimsOf: async (sub) => (await whoIs(sub))?.claims,
@@ -67,19 +85,24 @@ export function createAccounts(parts: AccountsParts): Accounts {
       await records.upsert({ realm, model: 'Account', id: sub }, { payload: person });
       return sub;
     },
-    async rememberLogin({ oidc }) {
-      const login = oidc.result?.login as { readonly tenant?: unknown } | undefined;
-      const { session } = oidc;
-      if (session === undefined || typeof login?.tenant !== 'string') return;
-      await keepTenant(sessionSource(session), login.tenant);
+    async rememberLogin({ oidc: { result, session } }) {
+      if (session === undefined || result?.login === undefined) return;
+      const source = sessionSource(session);
+      const tenant = tenantIn(result);
+      // An upstream's login of the same moment may have been for another tenant.
+      if (tenant === undefined) await records.remove({ realm, model: 'Login', id: loginId(source) });
+      else await keepTenant(source, tenant);
+    },
+    async bindLogin({ oidc: { result, session } }, given) {
+      if (session === undefined || given.accountId === undefined) return;
+      const isNew = result?.login !== undefined;
+      const tenant = isNew ? tenantIn(result) : await tenantOf(sessionSource(session));
+      given.sessionUid = newLoginUid();
+      if (tenant !== undefined) await keepTenant(given, tenant);
     },
     async loginOf(source) {
       const idp = (await upstream(source.accountId ?? ''))?.idp ?? LOCAL_IDP;
-      const found = await records.find({ realm, model: 'Login', id: loginId(source) }, clock.now());
-      const tenant = found?.payload.tenant as string | undefined;
-      const isOld = (found?.expiresAt ?? 0) < clock.now() + LOGIN_LEFT_SECONDS;
-      if (tenant !== undefined && isOld) await keepTenant(source, tenant);
-      return { idp, tenant, amr: source.amr ?? [], acr: source.acr };
+      return { idp, tenant: await tenantOf(source), amr: source.amr ?? [], acr: source.acr };
     },
   };
 }
@@ -105,9 +128,12 @@ export function sessionSource(session: Session): LoginSource {
 
 /** The same person of the same upstream is always the same sub, which says nothing of either. */
 function subjectOf({ issuer, subject }: UpstreamPerson): string {
-  return createHash('sha256')
-    .update(JSON.stringify([issuer, subject]))
-    .digest('base64url');
+  return hash(JSON.stringify([issuer, subject]));
+}
+
+function tenantIn(result: KoaContextWithOIDC['oidc']['result']): string | undefined {
+  const { tenant } = (result?.login ?? {}) as { readonly tenant?: unknown };
+  return typeof tenant === 'string' ? tenant : undefined;
 }
 
 export function newLoginUid(): string {
@@ -115,13 +141,11 @@ export function newLoginUid(): string {
 }
 
 function loginId({ sessionUid, accountId, authTime }: LoginSource): string {
-  return createHash('sha256')
-    .update(JSON.stringify([sessionUid, accountId, authTime]))
-    .digest('base64url');
+  return hash(JSON.stringify([sessionUid, accountId, authTime]));
 }
 
 /** When the login was that a token or the browser's session comes from. */
-function loggedInAt(context: KoaContextWithOIDC, token: unknown): EpochSeconds | undefined {
+function loggedInAt(context: KoaContextWithOIDC | undefined, token: unknown): EpochSeconds | undefined {
   const { authTime, iat } = (token ?? {}) as { readonly authTime?: number; readonly iat?: number };
-  return authTime ?? iat ?? context.oidc?.session?.authTime();
+  return authTime ?? iat ?? context?.oidc?.session?.authTime();
 }

@@ -1,9 +1,22 @@
 /** IdentityServer's words in `acr_values`: `idp:NAME` and `tenant:NAME`. */
+import { errors } from 'oidc-provider';
 import { LOCAL_IDP, type PeopleConfig } from './contract.ts';
 
 export type Wishes = { readonly idp?: string | undefined; readonly tenant?: string | undefined };
 
-const NAME_MAX = 128;
+/** A tenant's name reaches tokens and logs. */
+const TENANT = /^[\x21-\x7e]{1,128}$/;
+
+export function isTenant(name: string): boolean {
+  return TENANT.test(name);
+}
+
+/** Throws `invalid_request` where a tenant is asked for that cannot be one. */
+export function assertTenant(values: unknown): void {
+  const { tenant } = parseAcrValues(values);
+  if (tenant !== undefined && !isTenant(tenant))
+    throw new errors.InvalidRequest('a tenant in acr_values is of 1 to 128 printable ASCII characters');
+}
 
 export function parseAcrValues(values: unknown): Wishes {
   const words = typeof values === 'string' ? values.split(' ') : [];
@@ -12,8 +25,7 @@ export function parseAcrValues(values: unknown): Wishes {
 
 /** The first word of its kind counts. */
 function after(words: readonly string[], prefix: string): string | undefined {
-  const value = words.find((word) => word.startsWith(prefix))?.slice(prefix.length);
-  return value === undefined || value === '' || value.length > NAME_MAX ? undefined : value;
+  return words.find((word) => word.startsWith(prefix))?.slice(prefix.length);
 }
 
 /** The identity providers that are there and that the client may use; `local` is the password form. */

@@ -4,6 +4,7 @@ import { IssuerError } from '../../../core/errors.ts';
 import { readFields } from '../../body.ts';
 import type { Method, Route } from '../../door.ts';
 import { bodyErrors, errorAnswer, jsonAnswer, jsonBody } from '../../openapi.ts';
+import { isTenant } from './acr-values.ts';
 import type { UserClaims } from './claims.ts';
 import type { User, Users } from './users.ts';
 
@@ -114,8 +115,7 @@ function claimsOf(value: unknown): UserClaims | undefined {
 
 function tenantsOf(value: unknown): readonly string[] | undefined {
   if (value === undefined) return undefined;
-  const isList =
-    Array.isArray(value) && value.every((name) => typeof name === 'string' && /^\S{1,128}$/.test(name));
+  const isList = Array.isArray(value) && value.every((name) => typeof name === 'string' && isTenant(name));
   return isList ? (value as readonly string[]) : fail('tenants is no list of names');
 }
 

@@ -1,9 +1,9 @@
 /** How often somebody may try: counted in the store, so that replicas count together. */
-import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import { IssuerError } from '../../../core/errors.ts';
 import type { Clock } from '../../../core/ports.ts';
 import type { RecordStore } from '../../../core/records.ts';
+import { hash } from '../adapter.ts';
 import type { PeopleConfig } from './contract.ts';
 import { normalizeUsername } from './users.ts';
 
@@ -25,7 +25,7 @@ export function createAttempts(
   limits: PeopleConfig['logins'] = {},
 ): Attempts {
   const { perUser = 10, perAddress = 100, windowSeconds = 300 } = limits;
-  const key = (kind: string, value: string) => ({ realm, model: 'Attempts', id: `${kind}.${digest(value)}` });
+  const key = (kind: string, value: string) => ({ realm, model: 'Attempts', id: `${kind}.${hash(value)}` });
   async function count(kind: string, value: string, most: number): Promise<void> {
     const made = await records.count(key(kind, value), windowSeconds, clock.now());
     if (made > most)
@@ -45,10 +45,6 @@ export function createAttempts(
       await records.remove(key('user', nameOf(username)));
     },
   };
-}
-
-function digest(text: string): string {
-  return createHash('sha256').update(text).digest('base64url');
 }
 
 /** Whoever has one IPv6 address has 2^64 of them; an IPv4 address within IPv6 is that one. */

@@ -1,5 +1,6 @@
 /** The consent of an interaction. */
 import type { Grant } from 'oidc-provider';
+import type { Clock } from '../../../core/ports.ts';
 import { type Asked, consentPage } from './pages/consent.ts';
 import { finish, nameOf, type Rooms, readForm, show, type Visit } from './visit.ts';
 
@@ -34,12 +35,12 @@ export async function submitConsent(rooms: Rooms, visit: Visit): Promise<void> {
   if (missingOIDCClaims !== undefined) grant.addOIDCClaims([...missingOIDCClaims]);
   for (const [resource, scopes] of Object.entries(missingResourceScopes ?? {}))
     grant.addResourceScope(resource, scopes.join(' '));
-  return finish(visit, { consent: { grantId: await saveGrant(grant) } }, true);
+  return finish(visit, { consent: { grantId: await saveGrant(grant, rooms.clock) } }, true);
 }
 
 /** Its whole life begins anew, as do those of the refresh tokens that come of it. */
-export function saveGrant(grant: Grant): Promise<string> {
-  return Object.assign(grant, { exp: Math.floor(Date.now() / 1000) + grant.expiration }).save();
+export function saveGrant(grant: Grant, clock: Clock): Promise<string> {
+  return Object.assign(grant, { exp: clock.now() + grant.expiration }).save();
 }
 
 /** What the client was granted before, or a new grant. */

@@ -8,7 +8,8 @@
  *   that a person came from; a local user (model `User`, uid = sub) is of `local`.
  * - `tenant` belongs to one login: a record of model `Login`, written by `rememberLogin`, which the
  *   engine calls first in `loadExistingGrant`, since only there the session's uid and the result of the
- *   interaction are both known.
+ *   interaction are both known. A code or device code gets one of its own by `bindLogin`, under a
+ *   `sessionUid` of its own, since the session outlives the login.
  * `loginOf(source)` brings all of it together for a code, device code, refresh token or session.
  *
  * What the engine's configuration of oidc-provider needs:
@@ -36,6 +37,7 @@ import type {
 import type { Clock, EpochSeconds } from '../../../core/ports.ts';
 import type { RecordStore } from '../../../core/records.ts';
 import type { Route } from '../../door.ts';
+import type { GivenInLogin } from './accounts.ts';
 
 /** Properties of a client's metadata that are read here. */
 export const CLIENT_PROPERTIES = ['identity_providers', 'require_consent'] as const;
@@ -116,8 +118,6 @@ export type PeopleParts = {
   readonly issuer: string;
   readonly config: PeopleConfig;
   readonly clock: Clock;
-  /** The caller's address, behind whatever proxies are trusted; `context.ip` where absent. */
-  readonly addressOf?: ((context: Context) => string) | undefined;
   readonly onLogin?: ((event: LoginEvent) => void) | undefined;
 };
 
@@ -145,7 +145,6 @@ export type CheckedPassword = Login & {
   readonly authTime: EpochSeconds;
   /** Stands for this login where a session's uid would: a token that carries it keeps the tenant. */
   readonly sessionUid: string;
-  readonly claims: Readonly<Record<string, unknown>>;
 };
 
 export type PasswordQuestion = {
@@ -165,14 +164,15 @@ export type People = {
   /** Answers /interaction/…; everything else goes on, and no page comes back with a script. */
   readonly middleware: (context: Context, next: Next) => Promise<void>;
   readonly findAccount: (
-    context: KoaContextWithOIDC,
+    context: KoaContextWithOIDC | undefined,
     sub: string,
     token?: unknown,
   ) => Promise<Person | undefined>;
   readonly rememberLogin: (context: KoaContextWithOIDC) => Promise<void>;
+  readonly bindLogin: (context: KoaContextWithOIDC, given: GivenInLogin) => Promise<void>;
   readonly loginOf: (source: LoginSource) => Promise<Login>;
   readonly passwords: {
-    /** Undefined: no such user, or not this password. Throws IssuerError `too_many_requests`. */
+    /** Undefined: no such user, or not this password. Throws IssuerError `too_many_requests`, `invalid_request` for a tenant that cannot be one. */
     check(
       username: string,
       password: string,

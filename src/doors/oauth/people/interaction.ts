@@ -28,7 +28,11 @@ export function createMiddleware(rooms: Rooms): (context: Context, next: Next) =
   return async (context, next) => {
     const path = withoutPrefix(context.path, rooms.prefix);
     if (path !== '/interaction' && !path.startsWith('/interaction/')) {
-      await withOwnPages(rooms.brand, context, path, next);
+      await withOwnPages(rooms.brand, context, path, next).catch((error: unknown) => {
+        // What fails when the provider saves a session, after its own page of errors.
+        if (context.accepts('json', 'html') !== 'html') throw error;
+        showFault(rooms, context, error);
+      });
       return;
     }
     try {

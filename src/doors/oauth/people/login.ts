@@ -6,17 +6,7 @@ import { idpsFor, parseAcrValues } from './acr-values.ts';
 import { ACR, LOCAL_IDP, type LoginEvent } from './contract.ts';
 import { codePage, loginPage } from './pages/login.ts';
 import type { User } from './users.ts';
-import {
-  addressOf,
-  finish,
-  nameOf,
-  type Rooms,
-  readForm,
-  redirect,
-  show,
-  tell,
-  type Visit,
-} from './visit.ts';
+import { finish, nameOf, type Rooms, readForm, redirect, show, tell, type Visit } from './visit.ts';
 
 /** Records of one interaction: `PendingLogin`, a password that was right; `UpstreamLogin`, a login elsewhere. */
 const PENDING_SECONDS = 300;
@@ -109,7 +99,7 @@ export async function submitPassword(rooms: Rooms, visit: Visit): Promise<void> 
     tell(rooms, visit, outcome, { sub: (await users.find(username))?.sub });
     showPasswordForm(rooms, visit, { username, problem, status });
   };
-  const problem = await tooMany(visit, () => attempts.take(username, addressOf(rooms, visit.context)));
+  const problem = await tooMany(visit, () => attempts.take(username, visit.context.ip));
   if (problem !== undefined) return refuse('too_many', problem, 429);
   const user = await users.withPassword(username, password);
   if (user === undefined) return refuse('wrong_password', WRONG_PASSWORD, 401);

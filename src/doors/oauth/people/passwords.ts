@@ -2,7 +2,7 @@
 import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto';
 import { IssuerError } from '../../../core/errors.ts';
 
-export const DEFAULT_COST = 17;
+const DEFAULT_COST = 17;
 const DEFAULT_PARALLEL = 2;
 const WAITING_MAX = 128;
 const KEY_BYTES = 32;

@@ -19,7 +19,10 @@ export function openPeople(parts: PeopleParts): People {
   const prefix = url.pathname.replace(/\/$/, '');
   const brand = config.title ?? url.host;
   const passwords = createPasswords(config.passwords ?? {});
-  const users = createUsers({ records, realm: usersOf, clock, passwords, secret });
+  const users = createUsers({
+    ...{ records, realm: usersOf, clock, passwords, secret },
+    isClient: async (id) => (await parts.provider().Client.find(id)) !== undefined,
+  });
   const accounts = createAccounts({ records, realm, clock, users });
   const attempts = createAttempts(records, usersOf, clock, config.logins);
   const upstreams = createUpstreams(config.identityProviders ?? {}, clock);
@@ -28,6 +31,7 @@ export function openPeople(parts: PeopleParts): People {
     middleware: createMiddleware(rooms),
     findAccount: accounts.find,
     rememberLogin: accounts.rememberLogin,
+    bindLogin: accounts.bindLogin,
     loginOf: accounts.loginOf,
     passwords: { check: (...question) => checkPassword(rooms, ...question) },
     interactions: {

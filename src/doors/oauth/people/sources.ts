@@ -16,6 +16,7 @@ export function createSources(brand: string): Sources {
   return {
     deviceFlow: {
       userCodeInputSource: (context, form, out, error) => {
+        if (error?.name === 'SessionNotFound') return send(context, expiredPage());
         const isNumber = form.includes('inputmode="numeric"');
         const { userCode = givenUserCode(context) } = Object(error) as { readonly userCode?: string };
         send(

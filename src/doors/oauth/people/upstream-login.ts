@@ -1,7 +1,8 @@
 /** The way to an upstream identity provider and back, for one interaction and one browser. */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Context } from 'koa';
 import { IssuerError } from '../../../core/errors.ts';
+import { hash } from '../adapter.ts';
 import { idpsFor } from './acr-values.ts';
 import type { Proven } from './login.ts';
 import { errorPage, expiredPage } from './pages/error.ts';
@@ -35,10 +36,10 @@ export async function beginUpstream(rooms: Rooms, visit: Visit, idp: string): Pr
   if (location === undefined) return;
   const { maxAge } = again;
   const payload: Way = {
-    ...{ idp, nonce, verifier, browser: digest(browser) },
+    ...{ idp, nonce, verifier, browser: hash(browser) },
     ...(maxAge === undefined ? {} : { maxAge }),
   };
-  const key = { realm, model: 'UpstreamWay', id: digest(state) };
+  const key = { realm, model: 'UpstreamWay', id: hash(state) };
   await records.insert(key, { payload, expiresAt: clock.now() + WAY_SECONDS }, clock.now());
   setCookie(rooms, context, state, browser, WAY_SECONDS);
   redirect(context, location);
@@ -71,17 +72,17 @@ export async function upstreamCallback(rooms: Rooms, context: Context, idp: stri
   const at = Math.min(authTime ?? clock.now(), clock.now());
   const payload: Proven = { sub, idp, amr, at, ...(acr === undefined ? {} : { acr }) };
   const expiresAt = clock.now() + RESULT_SECONDS;
-  await records.upsert({ realm, model: 'UpstreamLogin', id: digest(way.uid) }, { payload, expiresAt });
+  await records.upsert({ realm, model: 'UpstreamLogin', id: hash(way.uid) }, { payload, expiresAt });
   redirect(context, `${rooms.prefix}/interaction/${way.uid}`);
 }
 
 /** Once, and only for the browser that set out. */
 async function takeWay({ records, realm, clock }: Rooms, context: Context, state: string, idp: string) {
-  const key = { realm, model: 'UpstreamWay', id: digest(state) };
+  const key = { realm, model: 'UpstreamWay', id: hash(state) };
   const way = (await records.find(key, clock.now()))?.payload as Way | undefined;
   if (way?.idp !== idp) return undefined;
   const cookie = context.cookies.get(cookieName(state), { signed: false }) ?? '';
-  if (!timingSafeEqual(Buffer.from(digest(cookie)), Buffer.from(way.browser))) return undefined;
+  if (!timingSafeEqual(Buffer.from(hash(cookie)), Buffer.from(way.browser))) return undefined;
   const [, uid = ''] = cookie.split('.');
   return (await records.remove(key)) ? { ...way, uid } : undefined;
 }
@@ -139,13 +140,9 @@ function setCookie(
 }
 
 function cookieName(state: string): string {
-  return `_upstream_${digest(state).slice(0, 16)}`;
+  return `_upstream_${hash(state).slice(0, 16)}`;
 }
 
 function random(): string {
   return randomBytes(32).toString('base64url');
-}
-
-function digest(text: string): string {
-  return createHash('sha256').update(text).digest('base64url');
 }

@@ -54,6 +54,8 @@ export type UsersParts = {
   readonly passwords: Passwords;
   /** What the secrets of second factors are sealed by. */
   readonly secret: Uint8Array;
+  /** Whether a client has this id: whoever reads `sub` could take a person for it (RFC 9068 section 5). */
+  readonly isClient: (id: string) => Promise<boolean>;
 };
 
 const USERNAME_MAX = 128;
@@ -106,10 +108,14 @@ export function createUsers(parts: UsersParts): Users {
   };
 }
 
-async function addUser({ records, realm, clock, passwords }: UsersParts, given: NewUser): Promise<User> {
-  const username = normalizeUsername(given.username) ?? fail(invalid('the user name is empty or too long'));
+async function addUser(parts: UsersParts, given: NewUser): Promise<User> {
+  const { records, realm, clock, passwords } = parts;
+  const username =
+    normalizeUsername(given.username) ??
+    fail(invalid('the user name is empty, longer than 128 characters, or has characters that nobody sees'));
   const { sub = randomBytes(16).toString('base64url'), claims = {}, tenants, password } = given;
   if (!/^[\x21-\x7e]{1,127}$/.test(sub)) throw invalid('sub is no printable ASCII of at most 127 characters');
+  if (await parts.isClient(sub)) throw invalid('that sub is the id of a client');
   const passwordHash = password === undefined ? undefined : await passwords.hash(assertPassword(password));
   const user: User = {
     username,

@@ -133,10 +133,6 @@ export function nameOf(client: Client): { readonly name: string } {
   return { name: client.clientName ?? client.clientId };
 }
 
-export function addressOf({ addressOf: given }: Rooms, context: Context): string {
-  return given?.(context) ?? context.ip;
-}
-
 /** Tells the audit log how a login went. */
 export function tell(
   rooms: Rooms,
@@ -144,5 +140,5 @@ export function tell(
   outcome: LoginEvent['outcome'],
   { idp = LOCAL_IDP, sub }: { readonly idp?: string; readonly sub?: string | undefined } = {},
 ): void {
-  rooms.onLogin?.({ outcome, idp, sub, client: client?.clientId, address: addressOf(rooms, context) });
+  rooms.onLogin?.({ outcome, idp, sub, client: client?.clientId, address: context.ip });
 }

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
 import { suite, test } from 'node:test';
+import Koa from 'koa';
+import { IssuerError } from '../../../../src/core/errors.ts';
 import {
   authorizationRequest,
   Browser,
@@ -113,6 +117,25 @@ suite('a logout', () => {
 });
 
 suite('pages of errors', () => {
+  test('for people, also where the session cannot be saved', async (t) => {
+    const { people } = await serveIdentity(t);
+    const app = new Koa({ proxy: false });
+    app.silent = true;
+    const away = new IssuerError('temporarily_unavailable', 'the store is away', { retryAfterSeconds: 1 });
+    app.use(people.middleware).use(() => Promise.reject(away));
+    const server = app.listen(0, '127.0.0.1');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const ask = (accept: string) =>
+      fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}/device`, { headers: { accept } });
+    const page = await ask('text/html');
+    assert.equal(page.status, 503);
+    assert.match(await page.text(), /Try again in a moment/);
+    assert.equal(page.headers.get('retry-after'), '1');
+    assert.equal(page.headers.get('cache-control'), 'no-store');
+    assert.doesNotMatch(await (await ask('application/json')).text(), /<html/);
+  });
+
   test('say the code, and escape what is in the request', async (t) => {
     const { issuer } = await serveIdentity(t);
     const browser = new Browser();

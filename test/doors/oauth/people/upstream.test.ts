@@ -10,9 +10,11 @@ import {
   Browser,
   claimsOf,
   PASSWORD,
+  postToken,
   redeem,
   type Setup,
   serveIdentity,
+  type Tokens,
 } from '../../../fakes/people.ts';
 
 const API = 'https://api.example.com';
@@ -83,6 +85,36 @@ suite('a login at an upstream identity provider', () => {
       },
     );
     assert.deepEqual([...identity.faults, ...upstream.faults], []);
+  });
+
+  test('a later login of the same moment there, for another tenant or none, leaves earlier ones theirs', async (t) => {
+    const { identity } = await two(t);
+    const browser = new Browser();
+    const tenantOf = (tokens: Tokens) => claimsOf(tokens.access_token).tenant;
+    const goFor = async (acr: string, more: Record<string, string> = {}) => {
+      const photos = { client_id: 'trusted', scope: 'openid photos.read', resource: API };
+      const request = authorizationRequest(identity.issuer, { ...photos, acr_values: acr, ...more });
+      await browser.open(request.url);
+      if (browser.page.text.includes('Corp</title>'))
+        await browser.submit('/login', { username: 'grace', password: PASSWORD });
+      return redeem(identity, browser, request, { client_id: 'trusted' });
+    };
+    const refresh = (tokens: Tokens) =>
+      postToken(identity.issuer, {
+        ...{ grant_type: 'refresh_token', client_id: 'trusted', refresh_token: String(tokens.refresh_token) },
+      });
+    const first = await goFor('idp:corp tenant:acme');
+    const second = await goFor('idp:corp tenant:umbrella');
+    assert.deepEqual([first, second].map(tenantOf), ['acme', 'umbrella']);
+    assert.equal(
+      claimsOf(first.id_token).auth_time,
+      claimsOf(second.id_token).auth_time,
+      'else they are told apart anyway',
+    );
+    const [again, other] = [await refresh(first), await refresh(second)];
+    assert.deepEqual([again, other].map(tenantOf), ['acme', 'umbrella']);
+    assert.equal(tenantOf(await goFor('idp:corp')), 'umbrella', 'the session has it still');
+    assert.equal(tenantOf(await refresh(again)), 'acme');
   });
 
   test('straight there for idp:corp, and for a client that has no other way', async (t) => {

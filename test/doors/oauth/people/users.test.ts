@@ -13,12 +13,17 @@ import { fakeRecords } from '../../../fakes/records.ts';
 const refused = (code: string) => (error: unknown) => error instanceof IssuerError && error.code === code;
 
 const SECRET = Buffer.alloc(32, 7);
+const isClient = async (id: string) => id === 'shop';
 
 function world() {
   const clock = fakeClock();
   const records = fakeRecords();
   const passwords = createPasswords({ cost: 10 });
-  return { clock, records, users: createUsers({ records, realm: 'r', clock, passwords, secret: SECRET }) };
+  return {
+    clock,
+    records,
+    users: createUsers({ records, realm: 'r', clock, passwords, secret: SECRET, isClient }),
+  };
 }
 
 suite('users', () => {
@@ -37,11 +42,32 @@ suite('users', () => {
       clock,
       passwords: createPasswords({ cost: 10 }),
       secret: SECRET,
+      isClient,
     });
     assert.equal(await other.find('ada'), undefined);
     await users.remove('ada');
     assert.equal(await users.findBySub(ada.sub), undefined);
     await assert.rejects(users.remove('ada'), refused('not_found'));
+  });
+
+  test('claims are of their kinds, and nobody is a client', async () => {
+    const { users } = world();
+    const right = {
+      ...{ name: 'Ada', email_verified: true, updated_at: 1_700_000_000 },
+      address: { country: 'GB' },
+    };
+    await users.add({ username: 'ada', claims: right });
+    for (const claims of [
+      { address: 'x' },
+      { address: { country: 1 } },
+      { updated_at: 'abc' },
+      { updated_at: 1.5 },
+      { email_verified: 'true' },
+      { name: true },
+      { zoneinfo: null },
+    ])
+      await assert.rejects(users.add({ username: 'bob', claims }), refused('invalid_request'));
+    await assert.rejects(users.add({ username: 'bob', sub: 'shop' }), refused('invalid_request'));
   });
 
   test('names that look alike are one', () => {
@@ -73,7 +99,7 @@ suite('users', () => {
     const { users, records, clock } = world();
     await users.add({ username: 'ada', password: PASSWORD });
     const passwords = createPasswords({ cost: 11 });
-    const dearer = createUsers({ records, realm: 'r', clock, passwords, secret: SECRET });
+    const dearer = createUsers({ records, realm: 'r', clock, passwords, secret: SECRET, isClient });
     assert.ok(await dearer.withPassword('ada', PASSWORD));
     assert.match((await users.find('ada'))?.passwordHash ?? '', /^\$scrypt\$ln=11,r=8,p=1\$/);
     assert.ok(await users.withPassword('ada', PASSWORD));
@@ -211,7 +237,6 @@ suite('the password grant’s check', () => {
       people.passwords.check('ada', PASSWORD, { address: '192.0.2.1', acrValues, otp });
     const found = (await check('tenant:acme idp:local'))!;
     assert.equal(found.sub, sub);
-    assert.deepEqual({ ...found.claims }, { name: 'Ada' });
     const source = { accountId: sub, sessionUid: found.sessionUid, authTime: found.authTime, amr: found.amr };
     const { tenant, idp, amr } = await people.loginOf(source);
     assert.deepEqual({ tenant, idp, amr }, { tenant: 'acme', idp: 'local', amr: ['pwd'] });

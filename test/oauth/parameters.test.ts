@@ -1,0 +1,77 @@
+/** What is asked for and cannot be had is told in a word, and never left out. */
+import assert from 'node:assert/strict';
+import { before, suite, test } from 'node:test';
+import { scopeOf } from '../system/suite.ts';
+import { openBrowser } from './browser.ts';
+import { adminPost } from './people.ts';
+import { basic, hashOf, post, RESOURCES, startOAuth } from './server.ts';
+
+const APP = 'https://shop.example.com/';
+const PASSWORD = 'correct horse battery staple';
+const WEB = {
+  id: 'web',
+  secrets: [hashOf('web')],
+  grants: ['authorization_code', 'password'],
+  scopes: ['openid', 'orders.read'],
+  redirectUris: [`${APP}callback`],
+};
+const TV = { id: 'tv', public: true, grants: ['device_code'], scopes: ['openid'] };
+const QUERY = {
+  ...{ client_id: 'web', response_type: 'code', redirect_uri: `${APP}callback`, scope: 'openid' },
+  ...{ code_challenge: 'a'.repeat(43), code_challenge_method: 'S256' },
+};
+
+suite('parameters', { concurrency: 1 }, () => {
+  const scope = scopeOf();
+  let server: Awaited<ReturnType<typeof startOAuth>>;
+  before(async () => {
+    const people = { passwords: { cost: 10 } };
+    server = await startOAuth(scope, { clients: [WEB, TV], resources: RESOURCES, people });
+    assert.equal(
+      await adminPost(server.admin, '/v1/users/add', { username: 'ada', password: PASSWORD }),
+      200,
+    );
+  });
+
+  type Refusal = readonly [error: unknown, description: unknown];
+  const authorize = async (more: Record<string, string>): Promise<Refusal> => {
+    const query = new URLSearchParams({ ...QUERY, ...more });
+    const { url } = await openBrowser(APP).open(`${server.issuer}/connect/authorize?${query}`);
+    const { searchParams } = new URL(url);
+    return [searchParams.get('error'), searchParams.get('error_description')];
+  };
+  const posted = async (path: string, form: Record<string, string>, client = true): Promise<Refusal> => {
+    const { body } = await post(`${server.issuer}/connect/${path}`, form, client ? basic('web', 'web') : {});
+    return [body.error, body.error_description];
+  };
+
+  test('a scope that nobody knows, alone and beside others', async () => {
+    for (const asked of ['nope', 'openid nope']) {
+      const refused = ['invalid_scope', 'the client may not have nope'];
+      assert.deepEqual(await authorize({ scope: asked }), refused);
+      assert.deepEqual(await posted('par', { ...QUERY, scope: asked }), refused);
+      const device = { client_id: 'tv', scope: asked };
+      assert.deepEqual(await posted('deviceauthorization', device, false), refused);
+    }
+    assert.deepEqual(await authorize({ scope: '' }), ['invalid_scope', 'scope is missing']);
+  });
+
+  test('a tenant that cannot be one', async () => {
+    const login = { grant_type: 'password', username: 'ada', password: PASSWORD, scope: 'openid' };
+    for (const tenant of ['x'.repeat(129), 'a\nb', 'käse', '']) {
+      const acr = { acr_values: `idp:local tenant:${tenant}` };
+      for (const [error, description] of [
+        await authorize(acr),
+        await posted('par', { ...QUERY, ...acr }),
+        await posted('token', { ...login, ...acr }),
+      ]) {
+        assert.equal(error, 'invalid_request', tenant);
+        assert.match(String(description), /tenant/);
+      }
+    }
+    const longest = { acr_values: `tenant:${'x'.repeat(128)}` };
+    assert.deepEqual(await posted('token', { ...login, ...longest }), [undefined, undefined]);
+    const user = { username: 'bob', password: PASSWORD, tenants: ['käse'] };
+    assert.equal(await adminPost(server.admin, '/v1/users/add', user), 400);
+  });
+});
