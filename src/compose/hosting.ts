@@ -6,21 +6,19 @@ import type { HostHooks, IssuerHost, VultrContext } from '../doors/vultr/parts.t
 import type { VultrConfig } from '../doors/vultr/settings.ts';
 import type { DoorsParts } from './doors.ts';
 import { cacheForSeconds } from './keys.ts';
+import { oauthAudit } from './oauth.ts';
 
 type Given = Pick<DoorsParts, 'keys' | 'clock' | 'records' | 'observers' | 'kubernetes'> & {
   readonly config: Config;
-  readonly oauth: Pick<OAuthContext, 'secret' | 'audit'>;
+  readonly oauth: Pick<OAuthContext, 'secret'>;
 };
 
 export async function hostingContext(
   given: Given,
 ): Promise<
-  Pick<
-    VultrContext,
-    'cacheForSeconds' | 'hostIssuers' | 'fetchPublishedKeys' | 'publicKeys' | 'networkOf' | 'tell'
-  >
+  Pick<VultrContext, 'cacheForSeconds' | 'hostIssuers' | 'fetchPublishedKeys' | 'publicKeys' | 'networkOf'>
 > {
-  const { config, observers } = given;
+  const { config } = given;
   const [{ fetchPublishedKeys, publicKeys }, { networkOf }, { createAddressOf }] = await Promise.all([
     import('../attestors/jwks-once.ts'),
     import('../doors/oauth/people/attempts.ts'),
@@ -33,7 +31,6 @@ export async function hostingContext(
     networkOf: (request) => networkOf(addressOf(request)),
     cacheForSeconds: cacheForSeconds(config),
     hostIssuers: (block, hooks) => host(given, block, hooks),
-    tell: (event, message) => observers.log.always({ door: 'vultr', ...event }, message),
   };
 }
 
@@ -43,12 +40,13 @@ async function host(
   hooks: HostHooks,
 ): Promise<IssuerHost> {
   const { openHostedIssuers } = await import('./hosted-issuers.ts');
-  const { warn, recorder, storeFault, onKeysFetched } = observers;
+  const { warn, recorder, storeFault, ringChanged, onKeysFetched } = observers;
+  const audit = (issuer: string) => oauthAudit(observers, issuer);
   const own = { identifier: config.issuer, keys: () => keys.live.current.keys };
   return openHostedIssuers(
     {
       ...{ config, block, clock, recorder, warn, store: keys.store, onFault: storeFault },
-      ...{ records: await records(), secret: await oauth.secret('oauth-secret'), audit: oauth.audit },
+      ...{ records: await records(), secret: await oauth.secret('oauth-secret'), audit, ringChanged },
       attestor: { clock, kubernetes, warn, own, onKeysFetched },
     },
     hooks,

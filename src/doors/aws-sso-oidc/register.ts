@@ -84,6 +84,7 @@ export async function registerClient(context: Context, parts: Parts): Promise<vo
     scope_as: 'string',
   };
   await register.save(metadata as ClientMetadata, expiresAt);
+  parts.tell({ client: id, expiresAt }, 'a client was registered');
   context.set('Cache-Control', 'no-store');
   context.body = {
     clientId: id,
