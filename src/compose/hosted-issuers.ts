@@ -233,8 +233,8 @@ class Issuers implements IssuerHost {
       if (entry.busy === 0 && now - entry.usedAt > IDLE_SECONDS) this.#drop(entry);
       else await this.#tick(entry);
     }
-    await this.#hooks.tidy();
     await this.#visitSome(now);
+    await this.#hooks.tidy();
   }
 
   /** A ring that another replica has removed is not to be asked for. */

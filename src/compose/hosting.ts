@@ -1,4 +1,5 @@
 /** What a door is handed that makes issuers while the server runs. */
+import type { Context } from 'koa';
 import type { Config } from '../config.ts';
 import type { OAuthConfig } from '../doors/oauth/settings.ts';
 import type { OAuthContext } from '../doors/oauth.ts';
@@ -16,7 +17,10 @@ type Given = Pick<DoorsParts, 'keys' | 'clock' | 'records' | 'observers' | 'kube
 export async function hostingContext(
   given: Given,
 ): Promise<
-  Pick<VultrContext, 'cacheForSeconds' | 'hostIssuers' | 'fetchPublishedKeys' | 'publicKeys' | 'networkOf'>
+  Pick<
+    VultrContext,
+    'cacheForSeconds' | 'showGone' | 'hostIssuers' | 'fetchPublishedKeys' | 'publicKeys' | 'networkOf'
+  >
 > {
   const { config } = given;
   const [{ fetchPublishedKeys, publicKeys }, { networkOf }, { createAddressOf }] = await Promise.all([
@@ -24,14 +28,24 @@ export async function hostingContext(
     import('../doors/oauth/people/attempts.ts'),
     import('../doors/oauth/address.ts'),
   ]);
-  const { trustedProxies = [] } = (config.doors.oauth ?? {}) as Partial<OAuthConfig>;
+  const { trustedProxies = [], people = {} } = (config.doors.oauth ?? {}) as Partial<OAuthConfig>;
   const addressOf = createAddressOf(trustedProxies);
   return {
     ...{ fetchPublishedKeys, publicKeys },
     networkOf: (request) => networkOf(addressOf(request)),
     cacheForSeconds: cacheForSeconds(config),
+    showGone: (context) => showGone(people.title ?? new URL(config.issuer).host, context),
     hostIssuers: (block, hooks) => host(given, block, hooks),
   };
+}
+
+async function showGone(brand: string, context: Context): Promise<void> {
+  const [{ sendPage }, { errorPage }] = await Promise.all([
+    import('../doors/oauth/people/page.ts'),
+    import('../doors/oauth/people/pages/error.ts'),
+  ]);
+  const text = 'What you wanted to sign in to is not here any more. Go back to the application.';
+  sendPage(context, brand, errorPage({ text }), 404);
 }
 
 async function host(

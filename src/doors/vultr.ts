@@ -45,7 +45,7 @@ export async function open(block: VultrConfig, context: VultrContext): Promise<r
   const routes = [...providerRoutes(parts), ...issuerRoutes(parts)];
   return [
     {
-      ...{ name: 'vultr', surface: 'public', routes, close },
+      ...{ name: 'vultr', surface: 'public', routes, close, base: new URL(base).pathname },
       ...{ errorStatus: ERRORS, shapeError, securitySchemes: SECURITY_SCHEMES },
     },
     { name: 'vultr', surface: 'admin', routes: adminRoutes(parts) },

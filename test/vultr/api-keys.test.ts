@@ -117,5 +117,15 @@ test('vultr: wrong API keys are counted, and the right ones still work', async (
   for (let tried = 0; tried < 5; tried++)
     statuses.push((await api.call('GET', '/provider', undefined, wrong)).status);
   assert.deepEqual(statuses.slice(5), [401, 401, 401, 429, 429]);
+  assert.equal((await api.call('GET', '/provider', undefined, wrong)).headers.get('retry-after'), '60');
   assert.equal((await api.call('GET', '/provider')).status, 200);
+  const told = api
+    .lines()
+    .filter(({ door }) => door === 'vultr')
+    .map(({ code }) => code);
+  assert.deepEqual(
+    told.slice(-4),
+    [...Array(3).fill('peer_unproven'), 'too_many_requests'],
+    'no more than that',
+  );
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { before, suite, test } from 'node:test';
 import fc from 'fast-check';
+import { CURSOR } from '../../src/doors/vultr/paging.ts';
 import { scopeOf } from '../system/suite.ts';
 import { type Api, adminCall, answerOf, keyIds, startVultr } from './api.ts';
 
@@ -38,6 +39,7 @@ suite('vultr: management', { concurrency: 1 }, () => {
       seen.push(...body.providers.map((each: { id: string }) => each.id));
       cursor = body.meta.links.next;
       prev = body.meta.links.prev;
+      for (const link of [cursor, prev]) assert.match(link, new RegExp(`^$|${CURSOR.source}`));
       assert.equal(body.meta.total, 5);
     } while (cursor !== '');
     assert.deepEqual(
@@ -183,6 +185,8 @@ suite('vultr: management', { concurrency: 1 }, () => {
       [400, 'GET', '/provider?per_page=0'],
       [400, 'GET', '/provider?per_page=501'],
       [400, 'GET', '/provider?cursor=nonsense'],
+      [400, 'POST', '/issuer', { uri: 'https://a:b@x.example.com' }],
+      [400, 'POST', '/issuer', { uri: 'https://x.example.com/#f' }],
       [400, 'POST', '/issuer', { source: 'other' }],
       [400, 'POST', '/issuer', { source: 'external' }],
       [400, 'POST', '/issuer', { uri: 'ftp://x', n: 'AQAB', e: 'AQAB' }],
@@ -194,6 +198,9 @@ suite('vultr: management', { concurrency: 1 }, () => {
       [403, 'GET', '/issuer', undefined, reading],
       [404, 'GET', `/provider/${UNKNOWN}`],
       [404, 'GET', '/provider/nothing'],
+      [404, 'GET', '/nope'],
+      [404, 'GET', `/provider/${UNKNOWN}/`],
+      [404, 'POST', `/provider/${UNKNOWN}/nope/nope/nope/nope`, {}],
       [404, 'GET', `/provider/${UNKNOWN}/.well-known/openid-configuration`],
       [404, 'GET', `/${UNKNOWN}/.well-known/openid-configuration`],
       [404, 'GET', `/provider/${UNKNOWN}/authorize`],
@@ -214,6 +221,9 @@ suite('vultr: management', { concurrency: 1 }, () => {
       assert.equal(found.body.status, status);
       if (status === 401) assert.equal(found.headers.get('www-authenticate'), 'Bearer');
     }
+    const strict = await startVultr(scope, { allowPrivateIssuers: false });
+    const inside = await strict.call('POST', '/issuer', { uri: 'https://10.0.0.1' });
+    assert.match(inside.body.error, /\(allowPrivateIssuers lets it be asked\)/);
     const none = await answerOf(await fetch(`${api.base}/provider`));
     assert.deepEqual([none.status, none.body], [401, { error: 'Invalid API token.', status: 401 }]);
   });

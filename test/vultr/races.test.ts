@@ -89,6 +89,24 @@ suite('vultr: an issuer that is changed twice at once', { concurrency: 1 }, () =
   });
 });
 
+test('vultr: what was published stays so while the records cannot be had', async (t) => {
+  const directory = mkdtempSync('/tmp/mintmark-vultr-away-');
+  const scope: Scope = { after: (clean) => t.after(clean) };
+  defer(scope, () => rmSync(directory, { recursive: true, force: true }));
+  const api = await startVultr(scope, {}, { keys: { store: { file: directory } } });
+  const id = await api.create('kept');
+  const { issuer_id: issuer } = (await api.call('GET', `/provider/${id}`)).body.provider;
+  const database = new DatabaseSync(join(directory, 'records.db'));
+  defer(scope, () => database.close());
+  database.exec('ALTER TABLE records RENAME TO away');
+  const paths = [`/provider/${id}/.well-known/openid-configuration`, `/provider/${id}/.well-known/jwks`];
+  for (const path of [...paths, `/issuer/${issuer}/jwks`])
+    assert.equal((await api.call('GET', path)).status, 200, path);
+  assert.equal((await api.call('GET', `/provider/${id}`)).status, 503);
+  database.exec('ALTER TABLE away RENAME TO records');
+  assert.equal((await api.call('GET', `/provider/${id}`)).status, 200);
+});
+
 suite('vultr: a removal that is cut short', { concurrency: 1 }, () => {
   const scope = scopeOf();
 

@@ -10,7 +10,9 @@ export function validateParameters(ctx: KoaContextWithOIDC, client: Client, engi
   if (params === undefined) return;
   const allowed = (client.allowed_scopes as readonly string[] | undefined) ?? client.scope?.split(' ') ?? [];
   if (scopesOf(ctx) === undefined) {
-    if (ctx.oidc.route !== 'device_authorization') throw new errors.InvalidScope('scope is missing', '');
+    const wanted = String({ ...ctx.query, ...ctx.oidc.body }.scope ?? '');
+    const reason = wanted === '' ? 'scope is missing' : 'none of these scopes is known here';
+    if (ctx.oidc.route !== 'device_authorization') throw new errors.InvalidScope(reason, wanted);
     params.scope = allowed.join(' ');
   }
   const pushed = ctx.oidc.entities.PushedAuthorizationRequest as { readonly request?: string } | undefined;

@@ -1,6 +1,7 @@
 /** What the door is handed. */
 import type { KeyObject } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Context } from 'koa';
 import type { PublicDocuments } from '../../core/discovery.ts';
 import type { ErrorCode } from '../../core/errors.ts';
 import type { Clock } from '../../core/ports.ts';
@@ -84,6 +85,8 @@ export type VultrContext = {
   readonly publicKeys: (jwks: unknown) => readonly Jwk[];
   /** The network that a request comes from, to count by. */
   readonly networkOf: (request: IncomingMessage) => string;
+  /** The page of what is not there, for a browser. */
+  readonly showGone: (context: Context) => Promise<void>;
   /** For the audit log: never a secret. */
   readonly tell: (event: Readonly<Record<string, unknown>>, message: string) => void;
   readonly refused: (code: ErrorCode, detail: string) => void;

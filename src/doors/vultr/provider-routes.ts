@@ -2,7 +2,7 @@
 import type { Context } from 'koa';
 import { IssuerError } from '../../core/errors.ts';
 import { parameterOf, type Route } from '../door.ts';
-import { answerJson, answerNothing } from './answers.ts';
+import { answerJson, answerNothing, shapeAnswer } from './answers.ts';
 import { type ApiKey, type ApiKeys, isFor } from './api-keys.ts';
 import { absent, forbidden, keyOf, readWrapped, requireText, textOf } from './fields.ts';
 import type { Issuers } from './issuers.ts';
@@ -141,10 +141,10 @@ export async function orKept<T>(
 
 /** What the OAuth server answers by itself: pages of a browser, and the endpoints of its tokens. */
 function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonly Route[] {
-  const pass = one(async (context, provider) => {
+  const answer = one(async (context, provider) => {
     const { req, res } = context;
     if (context.path.endsWith('/authorize')) fillScope(context, vultr, provider);
-    exactType(context);
+    shapeAnswer(context);
     try {
       context.respond = false;
       await host.handle(specOf(vultr, provider), req, res);
@@ -153,6 +153,15 @@ function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonl
       throw error;
     }
   });
+  const pass = async (context: Context) => {
+    try {
+      await answer(context);
+    } catch (error) {
+      const isGone = error instanceof IssuerError && error.code === 'not_found';
+      if (!isGone || context.accepts('json', 'html') !== 'html') throw error;
+      await vultr.showGone(context);
+    }
+  };
   const shown: readonly (readonly [string, readonly ('GET' | 'POST' | 'OPTIONS')[], boolean])[] = [
     ['authorize', ['GET'], true],
     ['interaction', ['GET', 'POST'], true],
@@ -180,16 +189,4 @@ function fillScope(context: Context, vultr: Vultr, provider: Provider): void {
   if (scopes === undefined) return;
   url.searchParams.set('scope', scopes.join(' '));
   context.req.url = `${url.pathname}${url.search}`;
-}
-
-/** JSON is of the type application/json, and nothing behind it. */
-function exactType({ res }: Context): void {
-  const setHeader = res.setHeader.bind(res);
-  res.setHeader = (name, value) =>
-    setHeader(
-      name,
-      typeof value === 'string' && /^content-type$/i.test(name) && /^application\/json\s*;/.test(value)
-        ? 'application/json'
-        : value,
-    );
 }
