@@ -30,7 +30,7 @@ suite('vultr: commands', () => {
     assert.match(unknown.stderr, /"all" is no scope/);
     const nowhere = await run('api-keys', 'add', 'x', '--provider', '00000000-0000-4000-8000-000000000000');
     assert.equal(nowhere.code, 1);
-    assert.match(nowhere.stderr, /there is no provider "00000000-/);
+    assert.match(nowhere.stderr, /There is no such provider 00000000-/);
     for (const [action, option] of [
       ['rotate', '--scope'],
       ['rotate', '--provider'],

@@ -5,7 +5,7 @@ import { readFields } from '../body.ts';
 import { parameterOf, type Route } from '../door.ts';
 import { bodyErrors, errorAnswer, jsonAnswer, jsonBody } from '../openapi.ts';
 import { type ApiKey, SCOPES, type Scope } from './api-keys.ts';
-import { type Fields, isId, refuse, requireText } from './fields.ts';
+import { absent, type Fields, isId, refuse, requireText } from './fields.ts';
 import type { RouteParts } from './provider-routes.ts';
 import { specOf } from './providers.ts';
 
@@ -26,9 +26,10 @@ function apiKeyRoutes({ keys, providers: all }: RouteParts): readonly Route[] {
   const add = async (context: Context) => {
     const fields = await readFields(context.req, ['name', 'scopes', 'providers']);
     const providers = listOf(fields, 'providers');
-    for (const id of providers ?? [])
-      if (!isId(id) || (await all.find(id)) === undefined)
-        throw refuse(`providers: there is no provider ${JSON.stringify(id.slice(0, 100))}`);
+    for (const id of providers ?? []) {
+      if (!isId(id)) throw refuse(`providers: ${JSON.stringify(id.slice(0, 100))} is no id`);
+      if ((await all.find(id)) === undefined) throw absent(`provider ${id}`);
+    }
     const scopes = (listOf(fields, 'scopes') ?? SCOPES).map(assertScope);
     const given = { name: nameOf(fields), scopes, ...(providers === undefined ? {} : { providers }) };
     context.body = withText(await keys.add(given));
@@ -78,7 +79,9 @@ function route(
   const path = action === 'list' ? '/v1/api-keys' : `/v1/api-keys/${action}`;
   const responses = {
     200: jsonAnswer(summary),
-    ...(requestBody === undefined ? {} : { ...bodyErrors, 404: errorAnswer('There is no such API key') }),
+    ...(requestBody === undefined
+      ? {}
+      : { ...bodyErrors, 404: errorAnswer('There is no such API key, or provider') }),
     ...(requestBody === undefined ? {} : { 409: errorAnswer('The name is taken, or others change it') }),
     503: errorAnswer('The API keys cannot be had at the moment'),
   };
