@@ -14,6 +14,8 @@ export type FetchSettings = {
   readonly ca?: Buffer | undefined;
   /** Addresses that are not the internet's may be asked too. */
   readonly allowPrivate: boolean;
+  /** The setting that says so. */
+  readonly allowedBy?: string;
   /** The copy that is there already (If-None-Match, RFC 9110 section 13.1.2). */
   readonly etag?: string | undefined;
   readonly signal: AbortSignal;
@@ -49,7 +51,10 @@ export async function fetchDocument(settings: FetchSettings): Promise<Fetched> {
   }
 }
 
-function ask({ url: text, ca, allowPrivate, etag, signal }: FetchSettings): Promise<IncomingMessage> {
+function ask(settings: FetchSettings): Promise<IncomingMessage> {
+  const { url: text, ca, allowPrivate, etag, signal, allowedBy = 'allowPrivate' } = settings;
+  const privateHost = (host: string) =>
+    new Error(`${host} is no host of the internet (${allowedBy} lets it be asked)`);
   const fault = urlFault(text);
   if (fault !== undefined) throw new Error(`its URL ${fault}`);
   const url = new URL(text);
@@ -60,6 +65,7 @@ function ask({ url: text, ca, allowPrivate, etag, signal }: FetchSettings): Prom
     'Accept-Encoding': 'identity',
     ...(etag === undefined ? {} : { 'If-None-Match': etag }),
   };
+  const internet = publicLookup(privateHost);
   const common = { headers, agent: false, signal, ...(allowPrivate ? {} : { lookup: internet }) };
   return new Promise((resolve, reject) => {
     const call =
@@ -70,12 +76,6 @@ function ask({ url: text, ca, allowPrivate, etag, signal }: FetchSettings): Prom
     call.on('error', reject);
     call.end();
   });
-}
-
-const internet = publicLookup(privateHost);
-
-function privateHost(host: string): Error {
-  return new Error(`${host} is no host of the internet (allowPrivate lets it be asked)`);
 }
 
 async function read(answer: IncomingMessage, etag: string | undefined): Promise<Fetched> {

@@ -24,7 +24,12 @@ const DISCOVERY = '.well-known/openid-configuration';
 export async function fetchPublishedKeys({ issuer, allowPrivate }: OnceParts): Promise<PublishedKeys> {
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   const get = async (url: string) => {
-    const { body, freshForSeconds } = await fetchDocument({ url, signal, allowPrivate });
+    const { body, freshForSeconds } = await fetchDocument({
+      url,
+      signal,
+      allowPrivate,
+      allowedBy: 'allowPrivateIssuers',
+    });
     return { value: body === undefined ? undefined : parseJson(body), freshForSeconds };
   };
   const fault = urlFault(issuer);

@@ -12,6 +12,8 @@ type ApiKey = {
 type NewKey = ApiKey & { readonly key: string };
 
 const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+/** Which action each option is for. */
+const OWNERS = { scope: 'add', provider: 'add', overlap: 'rotate' } as const;
 const OVERLAP = /^(\d{1,7})([smhd])$/;
 
 export const command: Command = {
@@ -41,9 +43,10 @@ remove    the key counts no more`,
   async run(invocation) {
     const [action = 'list', name, ...rest] = invocation.words;
     if (rest.length > 0) throw usage(`mintmark api-keys ${action} takes no "${rest[0]}"`);
-    if (action === 'list') return list(invocation);
-    if (!['add', 'rotate', 'remove'].includes(action))
+    if (!['list', 'add', 'rotate', 'remove'].includes(action))
       throw usage(`mintmark api-keys has no "${action}": it is list, add, rotate or remove`);
+    assertOptions(invocation, action);
+    if (action === 'list') return list(invocation);
     if (name === undefined) throw usage(`mintmark api-keys ${action} needs a NAME`);
     const answer = await post(invocation, action, { name, ...fieldsOf(invocation, action) });
     if (action === 'remove') print(invocation, {}, `removed ${printable(name)}\n`);
@@ -51,6 +54,14 @@ remove    the key counts no more`,
     return EXIT.ok;
   },
 };
+
+/** An option that says nothing of this action was meant to: it is not passed over. */
+function assertOptions({ values }: Invocation, action: string): void {
+  for (const [name, owner] of Object.entries(OWNERS)) {
+    const isGiven = values.text(name) !== undefined || values.list(name).length > 0;
+    if (isGiven && owner !== action) throw usage(`mintmark api-keys ${action} takes no --${name}`);
+  }
+}
 
 function fieldsOf({ values }: Invocation, action: string): object {
   const scopes = values.list('scope');

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ADMIN_OPTION, adminSocket, askJson } from './ask.ts';
+import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, ofIssuer } from './ask.ts';
 import { type Command, EXIT, JSON_OPTION } from './command.ts';
 import { makeDirectory } from './make-directory.ts';
 
@@ -8,7 +8,7 @@ type Documents = { readonly metadata: { readonly issuer: string }; readonly jwks
 
 export const command: Command = {
   summary: 'Print the JWKS, to upload it where the issuer cannot be reached',
-  usage: '[--metadata] [--out DIR] [--admin PATH]',
+  usage: '[--metadata] [--out DIR] [--issuer NAME] [--admin PATH]',
   details: `For relying parties that take the keys as a file (Google Cloud's --jwk-json-path, OpenAI,
 Anthropic), and with --out for a web server or a bucket that publishes them. Upload again
 whenever a key was added: it then signs no earlier than keys.publishAtLeast later.`,
@@ -16,11 +16,13 @@ whenever a key was added: it then signs no earlier than keys.publishAtLeast late
     metadata: { type: 'boolean', help: 'Print the issuer metadata (openid-configuration) instead' },
     out: { type: 'string', value: 'DIR', help: 'Write both below DIR/.well-known' },
     json: { ...JSON_OPTION, help: 'Print both documents as one JSON object' },
+    issuer: ISSUER_OPTION,
     admin: ADMIN_OPTION,
   },
   async run(invocation) {
     const { io, values } = invocation;
-    const documents = await askJson<Documents>(adminSocket(invocation), { path: '/v1/documents' }, 'jwks');
+    const question = ofIssuer(invocation, { path: '/v1/documents' });
+    const documents = await askJson<Documents>(adminSocket(invocation), question, 'jwks');
     const directory = values.text('out');
     if (directory !== undefined) {
       io.writeError(await writeDocuments(documents, directory));

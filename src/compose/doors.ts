@@ -1,8 +1,9 @@
 /** The doors of each listener: those of the configuration, and those that are always there. */
 import type { IncomingMessage } from 'node:http';
 import type { LoadedConfig } from '../config.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import type { DecidedIssuer, Issuer } from '../core/issuer.ts';
-import type { Attestor, Clock, Peer } from '../core/ports.ts';
+import type { Attestor, Clock, Peer, Recorder } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
 import { createFrame, type Door, type FrameParts, type Surface } from '../doors/door.ts';
 import { type DoorName, doors } from '../doors/index.ts';
@@ -49,6 +50,7 @@ export async function openDoors(parts: DoorsParts): Promise<OpenDoors> {
     ...parts,
     doors: config.doors,
     log: parts.observers.log,
+    recorder: parts.observers.recorder,
     more: { ...oauth, ...hosting },
   });
   const tenants = await tenantDoors(parts);
@@ -103,6 +105,7 @@ export type ConfiguredDoorsParts = {
 } & Pick<DoorsParts, 'kubernetes' | 'caCertificate' | 'version'> & {
     readonly doors: Readonly<Record<string, unknown>>;
     readonly log: Log;
+    readonly recorder: Recorder;
     /** What only an issuer with keys of its own has. */
     readonly more?: object;
   };
@@ -118,6 +121,15 @@ type DoorContext = {
   /** The operations that lead to the injected pod, none where it is injected already. Throws `invalid_request`. */
   readonly inject: (pod: unknown, ca: string | undefined) => readonly unknown[];
 };
+
+/** What a door tells the audit log of beside tokens: never a secret. */
+function told(door: string, { log, recorder }: ConfiguredDoorsParts) {
+  const refusal = { door, peer: undefined, audience: [] };
+  return {
+    tell: (event: object, message: string) => log.always({ door, ...event }, message),
+    refused: (code: ErrorCode, detail: string) => recorder.refused({ ...refusal, code, detail }),
+  };
+}
 
 type OpenDoor = (block: unknown, context: DoorContext) => Door | Promise<Door | readonly Door[]>;
 
@@ -139,7 +151,9 @@ export async function configuredDoors(parts: ConfiguredDoorsParts): Promise<read
       if (block === undefined) continue;
       const { open } = await doors[name]();
       const offered = Object.assign({}, ...opened.map(({ offers }) => offers));
-      opened.push(...[await (open as OpenDoor)(block, { ...context, ...offered })].flat());
+      opened.push(
+        ...[await (open as OpenDoor)(block, { ...context, ...told(name, parts), ...offered })].flat(),
+      );
     }
   } catch (error) {
     await Promise.all(opened.map((door) => door.close?.()));

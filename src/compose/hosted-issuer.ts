@@ -5,6 +5,8 @@ import type { Config } from '../config.ts';
 import { IssuerError } from '../core/errors.ts';
 import { createIssuer } from '../core/issuer.ts';
 import type { KeyMaterial, KeyStore, RingKey } from '../core/key-ports.ts';
+import type { KeyRing } from '../core/key-ring.ts';
+import type { Policy } from '../core/policy.ts';
 import type { Clock, Peer, Recorder, SelectorKind } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
 import * as admin from '../doors/admin.ts';
@@ -28,7 +30,8 @@ export type HostedParts = {
   readonly clock: Clock;
   readonly secret: Uint8Array;
   readonly recorder: Recorder;
-  readonly audit: OAuthAudit;
+  readonly audit: (issuer: string) => OAuthAudit;
+  readonly ringChanged: (ring: KeyRing, issuer: string) => void;
   readonly attestor: AttestorContext;
   readonly findTrusted: (spec: HostedSpec) => FindTrusted;
   readonly warn: (message: string) => void;
@@ -62,6 +65,7 @@ export async function openHosted(
 ): Promise<Hosted> {
   const { config, block, store, clock, onFault } = parts;
   const policy = exchangePolicy(block, spec);
+  let isLoaded = false;
   const ring = await openUntended({
     ...{ identifier: spec.identifier, document: documentOf(spec), store, config, clock, onFault },
     policy: () => policy,
@@ -70,7 +74,10 @@ export async function openHosted(
       longestTtlSeconds: Math.max(block.accessTokenTtl, ID_TOKEN_SECONDS),
       algorithms: [],
     },
-    onRing: () => undefined,
+    onRing(changed) {
+      if (isLoaded) parts.ringChanged(changed, spec.identifier);
+      isLoaded = true;
+    },
     generateKey: takeKey ?? parts.takeKey,
     mustExist: takeKey === undefined,
   });
@@ -83,7 +90,7 @@ export async function openHosted(
   const hosted: Hosted = {
     ...{ spec, ring },
     engine() {
-      engine ??= openOAuth(parts, spec, ring, assertFresh);
+      engine ??= openOAuth(parts, spec, { policy, ring, assertFresh });
       return engine;
     },
     async adminRoutes() {
@@ -102,15 +109,16 @@ function shownMetadata({ config, block }: HostedParts, spec: HostedSpec) {
   return Object.fromEntries(all.filter(([name]) => !HIDDEN.includes(name)));
 }
 
+type Opened = { readonly policy: Policy; readonly ring: Ring; readonly assertFresh: () => void };
+
 async function openOAuth(
   parts: HostedParts,
   spec: HostedSpec,
-  { live }: Ring,
-  assertFresh: () => void,
+  { policy, ring: { live }, assertFresh }: Opened,
 ): Promise<OpenEngine> {
-  const { config, block, clock, records, secret, recorder, warn, audit } = parts;
+  const { config, block, clock, records, secret, recorder, warn } = parts;
   const attestor = trustingAttestor(parts.findTrusted(spec), parts.attestor);
-  const policy = exchangePolicy(block, spec);
+  const audit = parts.audit(spec.identifier);
   const issuer = createIssuer({
     ...{ identifier: spec.identifier, attestor, recorder, clock, policy: () => policy },
     signer: openSigner({ ring: () => live.current, assertFresh }),

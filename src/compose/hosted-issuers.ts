@@ -31,6 +31,9 @@ type Entry = {
   usedAt: number;
   /** Calls in flight. */
   busy: number;
+  /** It is looked at, and nobody has asked for it. */
+  isPassing: boolean;
+  readonly unwatch: (() => void) | undefined;
 };
 
 export async function openHostedIssuers(given: HostingParts, hooks: HostHooks): Promise<IssuerHost> {
@@ -76,6 +79,11 @@ class Issuers implements IssuerHost {
   async make(spec: HostedSpec, key: KeyObject | undefined): Promise<void> {
     const { takeKey } = this.#parts;
     let first = key === undefined ? undefined : describeKey(key, 'RS256');
+    const { own } = this.#parts.attestor;
+    if (first !== undefined && own?.keys().some(({ publicJwk }) => publicJwk.kid === first?.keyId) === true) {
+      const reason = 'private_key_b64 is a key of the main issuer';
+      throw new IssuerError('conflict', reason, { shown: { reason } });
+    }
     const hosted = openHosted(this.#parts, spec, async (algorithm) => {
       const [made] = [first];
       first = undefined;
@@ -87,6 +95,16 @@ class Issuers implements IssuerHost {
 
   documents(spec: HostedSpec) {
     return this.#use(spec, async ({ ring }) => ring.documents());
+  }
+
+  async look(spec: HostedSpec) {
+    return this.#pass(spec, async ({ ring }) => ring.documents());
+  }
+
+  kept(id: string): HostedSpec | undefined {
+    for (const { spec } of this.#entries.values())
+      if (spec.ring === id || spec.provider?.id === id) return spec;
+    return undefined;
   }
 
   handle(...[spec, request, response]: Parameters<IssuerHost['handle']>) {
@@ -131,7 +149,7 @@ class Issuers implements IssuerHost {
     clearInterval(this.#timer);
     this.#spares.close();
     await this.#tending;
-    this.#entries.clear();
+    for (const entry of [...this.#entries.values()]) this.#drop(entry);
   }
 
   async #use<T>(spec: HostedSpec, work: (hosted: Hosted) => Promise<T>): Promise<T> {
@@ -144,23 +162,43 @@ class Issuers implements IssuerHost {
     }
   }
 
-  #entryOf(spec: HostedSpec): Entry {
-    const { ring, identifier } = spec;
+  /** One that nobody uses is dropped again. */
+  async #pass<T>(spec: HostedSpec, work: (hosted: Hosted) => Promise<T>): Promise<T> {
+    if (this.#find(spec) === undefined) this.#keep(spec, openHosted(this.#parts, spec), true);
+    const entry = this.#find(spec) as Entry;
+    entry.busy++;
+    try {
+      return await work(await entry.hosted);
+    } finally {
+      entry.busy--;
+      if (entry.isPassing && entry.busy === 0) this.#drop(entry);
+    }
+  }
+
+  #find({ ring, identifier }: HostedSpec): Entry | undefined {
     const found = this.#entries.get(ring);
-    if (found === undefined || found.spec.identifier !== identifier)
-      return this.#keep(spec, openHosted(this.#parts, spec));
+    return found?.spec.identifier === identifier ? found : undefined;
+  }
+
+  #entryOf(spec: HostedSpec): Entry {
+    const { ring } = spec;
+    const found = this.#find(spec);
+    if (found === undefined) return this.#keep(spec, openHosted(this.#parts, spec));
+    found.isPassing = false;
     found.usedAt = this.#parts.clock.elapsed();
     this.#entries.delete(ring);
     this.#entries.set(ring, found);
     return found;
   }
 
-  #keep(spec: HostedSpec, hosted: Promise<Hosted>): Entry {
-    const entry = { spec, hosted, usedAt: this.#parts.clock.elapsed(), busy: 0 };
-    this.#entries.delete(spec.ring);
+  #keep(spec: HostedSpec, hosted: Promise<Hosted>, isPassing = false): Entry {
+    const { store, clock } = this.#parts;
+    const unwatch = isPassing ? undefined : store.watch?.(documentOf(spec), () => void this.#tick(entry));
+    const entry: Entry = { spec, hosted, usedAt: clock.elapsed(), busy: 0, isPassing, unwatch };
+    this.#forget(spec.ring);
     this.#entries.set(spec.ring, entry);
     hosted.catch(() => this.#drop(entry));
-    this.#dropOldest();
+    if (!isPassing) this.#dropOldest();
     return entry;
   }
 
@@ -172,12 +210,17 @@ class Issuers implements IssuerHost {
   }
 
   #drop(entry: Entry): void {
-    if (this.#entries.get(entry.spec.ring) === entry) this.#entries.delete(entry.spec.ring);
+    if (this.#entries.get(entry.spec.ring) === entry) this.#forget(entry.spec.ring);
+  }
+
+  #forget(ring: string): void {
+    this.#entries.get(ring)?.unwatch?.();
+    this.#entries.delete(ring);
   }
 
   async #end(ring: string): Promise<void> {
     const entry = this.#entries.get(ring);
-    this.#entries.delete(ring);
+    this.#forget(ring);
     await entry?.hosted.then(
       (hosted) => hosted.end(),
       () => undefined,
@@ -191,6 +234,7 @@ class Issuers implements IssuerHost {
       else await this.#tick(entry);
     }
     await this.#visitSome(now);
+    await this.#hooks.tidy();
   }
 
   /** A ring that another replica has removed is not to be asked for. */
@@ -222,9 +266,7 @@ class Issuers implements IssuerHost {
     }
     for (const spec of this.#visits.splice(0, this.#visitsPerTick)) {
       if (this.#entries.has(spec.ring)) continue;
-      const entry = this.#entryOf(spec);
-      await entry.hosted.catch(() => undefined); // opening it does what is due
-      if (entry.busy === 0) this.#drop(entry);
+      await this.#pass(spec, async () => undefined).catch(() => undefined); // opening it does what is due
     }
   }
 }

@@ -5,6 +5,7 @@ import type { KeyStore, RingKey } from '../core/key-ports.ts';
 import type { Attestor, Clock, Peer, SelectorKind } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
 import { type DoorName, doors } from '../doors/index.ts';
+import type { OAuthAudit } from '../doors/oauth/parts.ts';
 import type { OAuthContext } from '../doors/oauth.ts';
 import type { LiveRing } from '../signers/live-ring.ts';
 import { signWith } from '../signers/local.ts';
@@ -32,6 +33,18 @@ export async function doorDemands({ doors: blocks, issuer }: Config): Promise<De
 /** Which addresses are the internet's; loaded where somebody has something fetched. */
 export const internet = () => import('../attestors/public-address.ts');
 
+type AuditObservers = Pick<Observers, 'log' | 'recorder' | 'issuerNamed'>;
+
+/** What the OAuth server of an issuer tells beside its tokens. */
+export function oauthAudit({ log, recorder, issuerNamed }: AuditObservers, identifier: string): OAuthAudit {
+  const issuer = issuerNamed(identifier);
+  const refusal = { door: 'oauth', peer: undefined, code: 'access_denied', audience: [], issuer } as const;
+  return {
+    login: (event) => log.always({ door: 'oauth', iss: issuer, ...event }, 'login'),
+    refused: (detail) => recorder.refused({ ...refusal, detail }),
+  };
+}
+
 export type OAuthContextParts = {
   readonly live: LiveRing;
   readonly store: KeyStore;
@@ -39,7 +52,7 @@ export type OAuthContextParts = {
   readonly attestor: Attestor;
   readonly clock: Clock;
   readonly records: () => Promise<RecordStore>;
-  readonly observers: Pick<Observers, 'warn' | 'log' | 'recorder'>;
+  readonly observers: AuditObservers & Pick<Observers, 'warn'>;
 };
 
 export function oauthContext(parts: OAuthContextParts): Omit<OAuthContext, 'peerOf'> {
@@ -52,17 +65,7 @@ export function oauthContext(parts: OAuthContextParts): Omit<OAuthContext, 'peer
     ring: () => live.current,
     warn: observers.warn,
     internet,
-    audit: {
-      login: (event) => observers.log.always({ door: 'oauth', ...event }, 'login'),
-      refused: (detail) =>
-        observers.recorder.refused({
-          door: 'oauth',
-          peer: undefined,
-          code: 'access_denied',
-          detail,
-          audience: [],
-        }),
-    },
+    audit: oauthAudit(observers, issuer.identifier),
     sign(key: RingKey, bytes: Uint8Array) {
       live.assertFresh();
       return signWith(key, bytes);

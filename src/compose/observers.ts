@@ -9,7 +9,8 @@ import { createMetrics, type Metrics } from '../observe/metrics.ts';
 import type { Keys } from './keys.ts';
 
 export type ObserversParts = {
-  readonly config: Pick<Config, 'log'>;
+  /** A sidecar has no issuer of its own. */
+  readonly config: Pick<Config, 'log'> & { readonly issuer?: string };
   readonly clock: Clock;
   readonly version: string;
   readonly nodeVersion: string;
@@ -21,7 +22,9 @@ export type Observers = {
   readonly recorder: Recorder;
   readonly warn: (message: string) => void;
   readonly storeFault: (operation: 'read' | 'write', error: unknown) => void;
-  readonly ringChanged: (ring: KeyRing) => void;
+  readonly ringChanged: (ring: KeyRing, issuer?: string) => void;
+  /** An issuer as audit lines name it: the main one not at all. */
+  readonly issuerNamed: (identifier: string) => string | undefined;
   readonly tokenFile: (
     file: TokenFile,
     outcome: { readonly expiresAt: EpochSeconds } | { readonly error: unknown },
@@ -43,6 +46,7 @@ export type Observers = {
 
 export function openObservers({ config, clock, version, nodeVersion, writeLog }: ObserversParts): Observers {
   const { level } = config.log;
+  const isMain = (issuer: string) => issuer === (config.issuer ?? issuer);
   let keys: Keys | undefined;
   let notReady: () => readonly string[] = () => ['it is starting'];
   let isBroken = false;
@@ -61,7 +65,7 @@ export function openObservers({ config, clock, version, nodeVersion, writeLog }:
     nextRotation: (algorithm) => keys?.secondsToRotation(algorithm),
     isReady: () => notReady().length === 0,
   });
-  const audit = auditRecorder(createLog({ level, version, write }), metrics.auditFailed);
+  const audit = auditRecorder(createLog({ level, version, write }), metrics.auditFailed, isMain);
   const stopWatchingClock = watchClock(clock, log, metrics);
   return {
     log,
@@ -71,18 +75,16 @@ export function openObservers({ config, clock, version, nodeVersion, writeLog }:
       metrics.storeFailed(operation);
       log.error({ operation, err: error }, 'the key store failed; the ring in effect stays');
     },
-    ringChanged(ring) {
+    ringChanged(ring, iss) {
       const described = ring.keys.map(({ keyId: kid, algorithm: alg, state }) => ({ kid, alg, state }));
-      log.info({ keys: described }, 'the key ring changed');
+      log.info({ iss, keys: described }, 'the key ring changed');
     },
-    tokenFile(file, outcome) {
-      metrics.tokenFileRefreshed(file.path, outcome);
-      const { path } = file;
-      if ('error' in outcome)
-        log.error(
-          { path, code: codeOf(outcome.error), err: outcome.error },
-          'a token file was not refreshed',
-        );
+    issuerNamed: (identifier) => (isMain(identifier) ? undefined : identifier),
+    tokenFile({ path }, outcome) {
+      metrics.tokenFileRefreshed(path, outcome);
+      if (!('error' in outcome)) return;
+      const { error } = outcome;
+      log.error({ path, code: codeOf(error), err: error }, 'a token file was not refreshed');
     },
     metrics: () => metrics.exposition(),
     jwksAnswered: metrics.jwksAnswered,

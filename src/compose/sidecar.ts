@@ -147,6 +147,7 @@ async function openFrames(parts: Parts, tokenFiles: TokenFiles) {
     kubernetes: noKubernetes,
     caCertificate: () => undefined,
     log: observers.log,
+    recorder: observers.recorder,
   });
   const peerOf = peerOfSurface('workload');
   const all = [...configured, status.open(statusParts, 'status'), explain.openForSelf({ issuer, peerOf })];

@@ -39,7 +39,7 @@ export async function openTenant(
     policy: () => policy,
     demands: oauth.demands(block, identifier),
     onFault: observers.storeFault,
-    onRing: () => undefined,
+    onRing: (changed) => observers.ringChanged(changed, identifier),
   });
   try {
     const { live } = ring;

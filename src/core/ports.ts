@@ -261,6 +261,8 @@ export type Refusal = {
   readonly audience: readonly string[];
   /** What was attested of the caller, where it came so far. */
   readonly workload?: Workload | undefined;
+  /** Whose tokens were asked for, where it is not the main issuer. */
+  readonly issuer?: string | undefined;
   readonly cause?: unknown;
 };
 

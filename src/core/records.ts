@@ -46,8 +46,11 @@ export interface RecordStore {
    * another record has its second name.
    */
   upsert(key: RecordKey, fields: RecordFields): Promise<void>;
-  /** Replaces the payload alone where the stored one still equals `expected`; false where it does not or is not there. */
-  replace(key: RecordKey, expected: RecordPayload, payload: RecordPayload): Promise<boolean>;
+  /**
+   * Replaces the payload, and `uid` where one is given, where the stored payload still equals `expected`;
+   * false where it does not or is not there. Throws `conflict` where another record has that name.
+   */
+  replace(key: RecordKey, expected: RecordPayload, payload: RecordPayload, uid?: string): Promise<boolean>;
   find(key: RecordKey, now: EpochSeconds): Promise<FoundRecord | undefined>;
   findBy(
     place: Omit<RecordKey, 'id'>,

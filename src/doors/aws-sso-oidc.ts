@@ -24,7 +24,7 @@ export const needs = ['oauth'];
 export type AwsSsoOidcContext = {
   readonly issuer: Pick<Issuer, 'identifier'>;
   readonly oauth?: OAuthServer;
-};
+} & Pick<Parts, 'tell' | 'refused'>;
 
 /** What it asks of the key ring. */
 export function demands({ accessTokenTtl = 0 }: DoorConfig) {
@@ -34,7 +34,7 @@ export function demands({ accessTokenTtl = 0 }: DoorConfig) {
 /** Throws `server_error` without doors.oauth, and where a secret cannot be read. */
 export async function open(
   config: DoorConfig,
-  { issuer, oauth }: AwsSsoOidcContext,
+  { issuer, oauth, tell, refused }: AwsSsoOidcContext,
 ): Promise<readonly Door[]> {
   if (oauth === undefined)
     throw new IssuerError('server_error', 'doors.aws-sso-oidc: needs doors.oauth beside it');
@@ -44,7 +44,7 @@ export async function open(
     scopes: [...config.scopes, ...(config.iam?.applications.flatMap(({ scopes }) => scopes) ?? [])],
     find: async (id) => applicationOf(config, id) ?? (await register.find(id)),
   });
-  const parts = { config, oauth, register, origin: new URL(issuer.identifier).origin };
+  const parts = { config, oauth, register, origin: new URL(issuer.identifier).origin, tell, refused };
   const { path } = config;
   const routes: readonly Route[] = [
     post(`${path}/client/register`, operations.registerClient, (context) => registerClient(context, parts)),

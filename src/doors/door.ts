@@ -34,6 +34,8 @@ export type Door = {
   readonly errorStatus?: Readonly<Record<ErrorCode, number>>;
   /** Gives the answer to an error, which the frame has written, another form. */
   shapeError?(context: Context, error: IssuerError): void;
+  /** All below this path is the door's, also where it has no route. */
+  readonly base?: string;
   /** Names in `security` of its operations, in OpenAPI's words. */
   readonly securitySchemes?: Readonly<Record<string, unknown>>;
   /** What doors that stand behind it in the table find in their context. */
@@ -98,7 +100,8 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
       await found.route.handle(context);
     } catch (error) {
       const [beside] = match?.methods.values() ?? [];
-      answerError(context, { door: found?.door, shapedBy: (found ?? beside)?.door }, error, parts);
+      const shapedBy = (found ?? beside)?.door ?? doorAbove(doors, context);
+      answerError(context, { door: found?.door, shapedBy }, error, parts);
     }
   });
   app.on('error', () => undefined); // a caller that hangs up is no news
@@ -112,6 +115,12 @@ function pathOf(context: Context): string {
   } catch {
     throw new IssuerError('invalid_request', 'the request target is no URL');
   }
+}
+
+/** Whose part of the tree a path is in that no route has. */
+function doorAbove(doors: readonly Door[], context: Context): Door | undefined {
+  const { pathname = '' } = URL.parse(context.req.url ?? '', 'http://localhost') ?? {};
+  return doors.find(({ base }) => base !== undefined && pathname.startsWith(`${base}/`));
 }
 
 /** Serves the OpenAPI document of the doors beside it. */

@@ -7,13 +7,12 @@ import { type Door, ERROR_STATUS } from './door.ts';
 import { adminRoutes } from './vultr/admin-routes.ts';
 import { shapeError } from './vultr/answers.ts';
 import { openApiKeys } from './vultr/api-keys.ts';
-import { issuerRoutes, unlinked } from './vultr/issuer-routes.ts';
-import type { Issuers } from './vultr/issuers.ts';
-import { openIssuers } from './vultr/issuers.ts';
+import { issuerRoutes } from './vultr/issuer-routes.ts';
+import { type Issuers, isEnded, openIssuers } from './vultr/issuers.ts';
 import { SECURITY_SCHEMES } from './vultr/operations.ts';
 import type { HostHooks, IssuerHost, Vultr, VultrContext } from './vultr/parts.ts';
 import { providerRoutes } from './vultr/provider-routes.ts';
-import { openProviders, type Providers, specOf } from './vultr/providers.ts';
+import { openProviders, type Providers, specOf, unlinked } from './vultr/providers.ts';
 import type { VultrConfig } from './vultr/settings.ts';
 import { API_CLIENT } from './vultr/token.ts';
 
@@ -46,7 +45,7 @@ export async function open(block: VultrConfig, context: VultrContext): Promise<r
   const routes = [...providerRoutes(parts), ...issuerRoutes(parts)];
   return [
     {
-      ...{ name: 'vultr', surface: 'public', routes, close },
+      ...{ name: 'vultr', surface: 'public', routes, close, base: new URL(base).pathname },
       ...{ errorStatus: ERRORS, shapeError, securitySchemes: SECURITY_SCHEMES },
     },
     { name: 'vultr', surface: 'admin', routes: adminRoutes(parts) },
@@ -58,7 +57,7 @@ function hooks(vultr: Vultr, providers: Providers, issuers: Issuers): HostHooks 
     async exists({ ring, provider }) {
       if (provider !== undefined) return (await providers.find(provider.id))?.ring === ring;
       const found = await issuers.find(ring);
-      return found?.source === 'managed' && found.provider === undefined;
+      return found?.source === 'managed' && found.provider === undefined && !isEnded(found);
     },
     async all() {
       const alone = (await issuers.list()).filter(
@@ -67,6 +66,7 @@ function hooks(vultr: Vultr, providers: Providers, issuers: Issuers): HostHooks 
       const all = await providers.list();
       return [...all.map((each) => specOf(vultr, each)), ...alone.map(({ id }) => unlinked(vultr, id))];
     },
+    tidy: () => providers.tidy(),
     async trusted({ provider }, uri, isFresh) {
       const found = provider && (await providers.find(provider.id));
       return found && issuers.trusted(found, uri, isFresh);

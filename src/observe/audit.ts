@@ -11,9 +11,13 @@ const FAULTS: ReadonlySet<ErrorCode> = new Set(['server_error', 'temporarily_una
 /**
  * Lines "issued" and "refused". A line that cannot be written throws from `issued`,
  * so that the token is withheld; a refusal stands without its line. `onFault` is
- * told of both.
+ * told of both. Issuers that are not the main one are named.
  */
-export function auditRecorder(log: Log, onFault: (error: unknown) => void = () => undefined): Recorder {
+export function auditRecorder(
+  log: Log,
+  onFault: (error: unknown) => void = () => undefined,
+  isMain: (issuer: string) => boolean = () => true,
+): Recorder {
   const audit = log.child({}, { level: 'info' });
   return {
     issued({ door, peer, workload, issued, attestSeconds, totalSeconds }) {
@@ -21,6 +25,7 @@ export function auditRecorder(log: Log, onFault: (error: unknown) => void = () =
       const fields = {
         door,
         rule,
+        iss: isMain(claims.iss) ? undefined : claims.iss,
         sub: claims.sub,
         aud: claims.aud,
         jti: claims.jti,
@@ -39,9 +44,10 @@ export function auditRecorder(log: Log, onFault: (error: unknown) => void = () =
         throw error;
       }
     },
-    refused({ door, peer, code, detail, audience, workload, cause }) {
+    refused({ door, peer, code, detail, audience, workload, issuer, cause }) {
       const fields = {
         door,
+        iss: issuer,
         code,
         detail: detail.slice(0, TEXT_LENGTH),
         aud: audience.slice(0, AUDIENCES).map((text) => text.slice(0, TEXT_LENGTH)),

@@ -63,6 +63,8 @@ export async function open(
 
 type Found = { readonly bytes: Buffer; readonly counter: bigint; readonly version: StoreVersion };
 
+type Watch = { readonly name: string; readonly onChange: () => void };
+
 class SecretStore implements KeyStore {
   readonly shared = true;
   readonly #label: string;
@@ -70,7 +72,9 @@ class SecretStore implements KeyStore {
   readonly #warn: (message: string) => void;
   /** Of each document, as this process has last seen it. */
   readonly #seen = new Map<string, { readonly counter: bigint; readonly version: StoreVersion }>();
-  readonly #watches = new Set<() => void>();
+  readonly #watches = new Set<Watch>();
+  /** One call follows the Secret for all of them. */
+  #stopFollowing: (() => void) | undefined;
   #closed = false;
 
   constructor(label: string, api: SecretApi, warn: (message: string) => void) {
@@ -122,21 +126,27 @@ class SecretStore implements KeyStore {
   watch(name: string, onChange: () => void): () => void {
     assertDocumentName(name);
     this.#assertOpen();
-    const stop = followSecret(this.#api, this.#warn, (secret) => {
-      if (this.#hasChanged(name, secret)) onChange();
+    const watch = { name, onChange };
+    this.#watches.add(watch);
+    this.#stopFollowing ??= followSecret(this.#api, this.#warn, (secret) => {
+      for (const each of this.#watches) if (this.#hasChanged(each.name, secret)) each.onChange();
     });
-    this.#watches.add(stop);
     return () => {
-      this.#watches.delete(stop);
-      stop();
+      this.#watches.delete(watch);
+      if (this.#watches.size === 0) this.#endFollowing();
     };
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const stop of this.#watches) stop();
     this.#watches.clear();
+    this.#endFollowing();
     this.#api.close();
+  }
+
+  #endFollowing(): void {
+    this.#stopFollowing?.();
+    this.#stopFollowing = undefined;
   }
 
   #contended(): IssuerError {

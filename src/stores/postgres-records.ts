@@ -41,7 +41,7 @@ const sqlFor = (t: string) => ({
   upsert: `INSERT INTO ${t} (realm, model, id, payload, expires_at, family, uid, user_code)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (realm, model, id) DO UPDATE SET ${REPLACED}`,
   dropNames: `DELETE FROM ${t} WHERE realm = $1 AND model = $2 AND (uid = $3 OR user_code = $4) AND expires_at <= $5`,
-  replace: `UPDATE ${t} SET payload = $5 WHERE ${AT} AND payload = $4`,
+  replace: `UPDATE ${t} SET payload = $5, uid = coalesce($6, uid) WHERE ${AT} AND payload = $4`,
   find: `SELECT ${COLUMNS} FROM ${t} WHERE ${AT} AND ${live('$4')}`,
   uid: `SELECT ${COLUMNS} FROM ${t} WHERE realm = $1 AND model = $2 AND uid = $3 AND ${live('$4')}`,
   userCode: `SELECT ${COLUMNS} FROM ${t} WHERE realm = $1 AND model = $2 AND user_code = $3 AND ${live('$4')}`,
@@ -109,11 +109,15 @@ class PostgresRecords implements RecordStore {
     }
   }
 
-  async replace(key: RecordKey, expected: RecordPayload, payload: RecordPayload): Promise<boolean> {
-    return (
-      (await this.#change('replace', [...placeOf(key), encodePayload(expected), encodePayload(payload)])) ===
-      1
-    );
+  async replace(
+    key: RecordKey,
+    expected: RecordPayload,
+    payload: RecordPayload,
+    uid?: string,
+  ): Promise<boolean> {
+    assertNames(uid);
+    const texts = [encodePayload(expected), encodePayload(payload), uid ?? null];
+    return (await this.#change('replace', [...placeOf(key), ...texts])) === 1;
   }
 
   async find(key: RecordKey, now: EpochSeconds): Promise<FoundRecord | undefined> {

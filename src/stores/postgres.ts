@@ -28,6 +28,8 @@ const CHANNEL = 'mintmark_documents';
 const DIGEST_CHARACTERS = 32;
 const VERSION = /^([1-9]\d{0,15})\.([0-9a-f]{32})$/;
 
+type Watch = { readonly document: string; readonly onChange: () => void };
+
 class PostgresStore implements KeyStore {
   readonly shared = true;
   readonly #database: Database;
@@ -35,7 +37,9 @@ class PostgresStore implements KeyStore {
   readonly #warn: (message: string) => void;
   /** The highest count of each document. */
   readonly #seen = new Map<string, number>();
-  readonly #watches = new Set<() => void>();
+  readonly #watches = new Set<Watch>();
+  /** One connection listens for all of them. */
+  #stopListening: (() => void) | undefined;
 
   constructor(database: Database, warn: (message: string) => void) {
     this.#database = database;
@@ -92,21 +96,27 @@ class PostgresStore implements KeyStore {
   watch(name: string, onChange: () => void): () => void {
     assertDocumentName(name);
     this.#database.assertOpen();
-    const ours = `${this.#database.schema}/${name}`;
-    const stop = listen(this.#database, CHANNEL, this.#warn, (payload) => {
-      if (payload === undefined || payload === ours) onChange();
+    const watch = { document: `${this.#database.schema}/${name}`, onChange };
+    this.#watches.add(watch);
+    this.#stopListening ??= listen(this.#database, CHANNEL, this.#warn, (payload) => {
+      for (const each of this.#watches)
+        if (payload === undefined || payload === each.document) each.onChange();
     });
-    this.#watches.add(stop);
     return () => {
-      this.#watches.delete(stop);
-      stop();
+      this.#watches.delete(watch);
+      if (this.#watches.size === 0) this.#endListening();
     };
   }
 
   async close(): Promise<void> {
-    for (const stop of this.#watches) stop();
     this.#watches.clear();
+    this.#endListening();
     await this.#database.close();
+  }
+
+  #endListening(): void {
+    this.#stopListening?.();
+    this.#stopListening = undefined;
   }
 
   /** Answers of calls that ran at once may come in any order. */

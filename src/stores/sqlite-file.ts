@@ -102,7 +102,8 @@ async function openDatabase(path: string): Promise<DatabaseSync> {
 }
 
 function prepare(path: string, database: DatabaseSync): void {
-  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF`);
+  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF;
+    PRAGMA secure_delete = ON`); // what is removed, such as a password's hash, stays on no freed page
   database.exec('BEGIN IMMEDIATE');
   try {
     migrate(path, database);

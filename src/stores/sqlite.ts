@@ -69,7 +69,7 @@ const SQL = {
     WHERE realm = :realm AND model = :model AND uid = :name AND expires_at <= :now`,
   dropUserCode: `DELETE FROM records INDEXED BY records_user_code
     WHERE realm = :realm AND model = :model AND user_code = :name AND expires_at <= :now`,
-  replace: `UPDATE records SET payload = :payload WHERE ${AT} AND payload = :expected`,
+  replace: `UPDATE records SET payload = :payload, uid = coalesce(:uid, uid) WHERE ${AT} AND payload = :expected`,
   find: `SELECT ${COLUMNS} FROM records WHERE ${AT} AND ${LIVE}`,
   uid: `SELECT ${COLUMNS} FROM records INDEXED BY records_uid
     WHERE realm = :realm AND model = :model AND uid = :name AND ${LIVE}`,
@@ -123,8 +123,14 @@ class SqliteStore implements RecordStore {
     await this.#change('upsert', rowOf(key, fields));
   }
 
-  async replace(key: RecordKey, expected: RecordPayload, payload: RecordPayload): Promise<boolean> {
-    const texts = { expected: encodePayload(expected), payload: encodePayload(payload) };
+  async replace(
+    key: RecordKey,
+    expected: RecordPayload,
+    payload: RecordPayload,
+    uid?: string,
+  ): Promise<boolean> {
+    assertNames(uid);
+    const texts = { expected: encodePayload(expected), payload: encodePayload(payload), uid: uid ?? null };
     return (await this.#change('replace', { ...placeOf(key), ...texts })) === 1;
   }
 

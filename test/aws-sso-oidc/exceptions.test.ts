@@ -80,6 +80,8 @@ suite('exceptions', { concurrency: 1 }, () => {
       () => register(client, { clientType: 'x' }),
     ],
     ['InvalidClientMetadataException', 'a name of two lines', () => register(client, { clientName: 'a\nb' })],
+    ['InvalidClientMetadataException', 'a name of blanks', () => register(client, { clientName: ' \u2003' })],
+    ['InvalidRequestException', 'a client without a grant', () => register(client, { grantTypes: [] })],
     ['InvalidRequestException', 'a client without a name', () => register(client, { clientName: '' })],
     [
       'InvalidScopeException',
@@ -111,6 +113,11 @@ suite('exceptions', { concurrency: 1 }, () => {
     ['InvalidGrantException', 'an unknown refresh token', () => token({ refreshToken: 'x' })],
     ['UnsupportedGrantTypeException', 'an unknown grant', () => token({ grantType: 'implicit' })],
     ['InvalidClientException', 'a wrong secret', () => token({ refreshToken: 'x', clientSecret: 'x' })],
+    [
+      'InvalidClientException',
+      'a wrong secret, and a scope of others',
+      () => token({ refreshToken: 'x', clientSecret: 'x', scope: ['root'] }),
+    ],
     ['InvalidScopeException', 'a scope of others', () => token({ refreshToken: 'x', scope: ['root'] })],
     [
       'InvalidGrantException',

@@ -10,7 +10,17 @@ import { openBrowser } from '../oauth/browser.ts';
 import { API } from '../oauth/server.ts';
 import { createPlace, type Server, start } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
-import { ACCESS_KEY, APPLICATION, addAda, cliUrl, configure, iamSettings, PASSWORD, sdk } from './server.ts';
+import {
+  ACCESS_KEY,
+  APPLICATION,
+  addAda,
+  cliUrl,
+  configure,
+  iamSettings,
+  PASSWORD,
+  register,
+  sdk,
+} from './server.ts';
 
 const FORGE = 'https://forge.example.com';
 const URN = 'urn:ietf:params:oauth:';
@@ -75,6 +85,29 @@ suite('CreateTokenWithIAM', { concurrency: 1 }, () => {
     assert.equal(claims.aud, API);
     assert.equal(claims.client_id, APPLICATION);
     assert.equal(claims.scope, 'orders.read orders.write');
+  });
+
+  test('whoever may not sign is told of, up to a bound; a registration too', async () => {
+    const begun = server.lines().length;
+    const wrong = sdk(server.issuer, { credentials: { ...ACCESS_KEY, secretAccessKey: 'x'.repeat(20) } });
+    const nobody = sdk(server.issuer, {
+      credentials: { ...ACCESS_KEY, accessKeyId: 'AKIANOBODY0000000000' },
+    });
+    const input = await bearer();
+    await assert.rejects(nobody.send(new CreateTokenWithIAMCommand(input)));
+    for (let tried = 0; tried < 25; tried++)
+      await assert.rejects(wrong.send(new CreateTokenWithIAMCommand(input)));
+    const { clientId } = await register(client);
+    const lines = server
+      .lines()
+      .slice(begun)
+      .filter(({ door }) => door === 'aws-sso-oidc');
+    const [first, second] = lines.map(({ detail }) => detail);
+    assert.equal(first, 'CreateTokenWithIAM: an access key that is none of ours: SignatureDoesNotMatch');
+    assert.equal(second, `CreateTokenWithIAM: access key ${ACCESS_KEY.accessKeyId}: SignatureDoesNotMatch`);
+    assert.equal(lines.filter(({ msg }) => msg === 'refused').length, 20);
+    const last = lines.at(-1);
+    assert.deepEqual([last?.msg, last?.client], ['a client was registered', clientId]);
   });
 
   test('an assertion is good once, and its issuer must be trusted', async () => {

@@ -38,10 +38,18 @@ export class RecordModel {
     return true;
   }
 
-  replace(key: RecordKey, expected: RecordPayload, payload: RecordPayload): boolean {
+  /** Undefined: a conflict. */
+  replace(
+    key: RecordKey,
+    expected: RecordPayload,
+    payload: RecordPayload,
+    uid?: string,
+  ): boolean | undefined {
     const old = this.#at(key);
     if (old === undefined || !isDeepStrictEqual(old.fields.payload, plain(expected))) return false;
-    this.#put(old, { ...old, fields: { ...old.fields, payload: plain(payload) } });
+    const name = uid === undefined ? {} : { uid };
+    if (this.#named(key, { payload, ...name }).some((rival) => rival !== old)) return undefined;
+    this.#put(old, { ...old, fields: { ...old.fields, payload: plain(payload), ...name } });
     return true;
   }
 

@@ -199,6 +199,20 @@ export function recordStoreSuite(name: string, open: (t: TestContext) => Promise
       assert.deepEqual((await store.find(keyOf('a'), NOW))?.payload, { n: results.indexOf(true) + 2 });
     });
 
+    storeTest('replace gives a record another second name, which must be free', async (store) => {
+      await store.insert(keyOf('a'), { payload: { n: 0 }, uid: 'u' }, NOW);
+      await store.insert(keyOf('b'), { payload: {}, uid: 'taken' }, NOW);
+      const renamed = store.replace(keyOf('a'), { n: 0 }, { n: 1 }, 'taken');
+      await assert.rejects(renamed, refusal('conflict'));
+      assert.equal(await store.replace(keyOf('a'), { n: 9 }, { n: 1 }, 'v'), false);
+      assert.equal((await store.findBy(PLACE, 'uid', 'u', NOW))?.payload.n, 0);
+      assert.equal(await store.replace(keyOf('a'), { n: 0 }, { n: 1 }, 'v'), true);
+      assert.equal(await store.findBy(PLACE, 'uid', 'u', NOW), undefined);
+      assert.equal((await store.findBy(PLACE, 'uid', 'v', NOW))?.payload.n, 1);
+      assert.equal(await store.remove(keyOf('a')), true);
+      assert.equal(await store.replace(keyOf('a'), { n: 1 }, { n: 2 }, 'w'), false, 'it stays gone');
+    });
+
     storeTest('a counter counts every call of its window, and begins anew after it', async (store) => {
       const key = keyOf('a', { model: 'Guesses' });
       const counts = await at100(() => store.count(key, 10, NOW));
@@ -326,13 +340,13 @@ const inRealm = <K extends { readonly realm: string }>(prefix: string, key: K): 
   ...key,
   realm: prefix + key.realm,
 });
+function undefinedOnConflict(error: unknown): undefined {
+  if (!(error instanceof IssuerError && error.code === 'conflict')) throw error;
+}
 const orConflict = (call: Promise<void>): Promise<boolean> =>
   call.then(
     () => true,
-    (error) => {
-      if (error instanceof IssuerError && error.code === 'conflict') return false;
-      throw error;
-    },
+    (error) => undefinedOnConflict(error) ?? false,
   );
 
 const step: fc.Arbitrary<Play> = fc.oneof(
@@ -344,9 +358,12 @@ const step: fc.Arbitrary<Play> = fc.oneof(
     ([k, f]): Play =>
       async (s, m, p) => [await orConflict(s.upsert(inRealm(p, k), f)), m.upsert(inRealm(p, k), f)],
   ),
-  fc.tuple(key, payload, payload).map(
-    ([k, a, b]): Play =>
-      async (s, m, p) => [await s.replace(inRealm(p, k), a, b), m.replace(inRealm(p, k), a, b)],
+  fc.tuple(key, payload, payload, maybe(few('u', 'v'))).map(
+    ([k, a, b, uid]): Play =>
+      async (s, m, p) => [
+        await s.replace(inRealm(p, k), a, b, uid).catch(undefinedOnConflict),
+        m.replace(inRealm(p, k), a, b, uid),
+      ],
   ),
   fc.tuple(key, time).map(
     ([k, now]): Play =>

@@ -34,10 +34,10 @@ export function fakeRecords(): RecordStore {
       const consumedAt = kept.get(nameOf(key))?.consumedAt;
       kept.set(nameOf(key), plain({ ...key, ...fields, consumedAt }));
     },
-    async replace(key, expected, payload) {
+    async replace(key, expected, payload, uid) {
       const old = kept.get(nameOf(key));
       if (old === undefined || !isDeepStrictEqual(old.payload, plain(expected))) return false;
-      kept.set(nameOf(key), plain({ ...old, payload }));
+      kept.set(nameOf(key), plain({ ...old, payload, uid: uid ?? old.uid }));
       return true;
     },
     async find(key, now) {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -102,6 +103,15 @@ function work(t: TestContext, job: string, path: string): ChildProcess & { reado
   createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
   return Object.assign(child, { lines });
 }
+
+test('sqlite: what was removed is on no page of the file any more', async (t) => {
+  const { path, store } = await filed(t);
+  const key = { realm: 'r', model: 'User', id: 'ada' };
+  await store.upsert(key, { payload: { hash: 'scrypt-of-ada'.repeat(100) } });
+  await store.remove(key);
+  await store.close();
+  assert.doesNotMatch(readFileSync(path, 'latin1'), /scrypt-of-ada/);
+});
 
 suite('sqlite: the disk', () => {
   /** Every file's datasync. */

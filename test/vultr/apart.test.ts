@@ -1,6 +1,8 @@
 /** Providers kept apart through rotation, removal and restart. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { suite, test } from 'node:test';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { openBrowser } from '../oauth/browser.ts';
@@ -52,7 +54,9 @@ suite('vultr: apart', { concurrency: 1 }, () => {
   });
 
   test('a removed provider signs nothing more, wherever its flow is, and leaves nothing', async () => {
-    const api = await startVultr(scope, {}, {});
+    const directory = mkdtempSync('/tmp/mintmark-vultr-removed-');
+    defer(scope, () => rmSync(directory, { recursive: true, force: true }));
+    const api = await startVultr(scope, {}, { keys: { store: { file: directory } } });
     const [one, other] = [await api.create('one'), await api.create('other')];
     await Promise.all([addUser(api, one), addUser(api, other)]);
     const code = await signIn(api, one, { client_id: 'shop' });
@@ -63,14 +67,28 @@ suite('vultr: apart', { concurrency: 1 }, () => {
     const page = await browser.open(`${found.authorization_endpoint}?${query}`);
     const flows = Array.from({ length: 10 }, () => redeemed(api, one, code));
     const removal = api.call('DELETE', `/provider/${one}`);
-    for (const answer of await Promise.all(flows)) assert.ok([201, 400, 404].includes(answer.status));
+    const answers = await Promise.all(flows);
+    assert.ok(answers.filter(({ status }) => status === 201).length <= 1, 'a code is good once');
+    for (const { status, body } of answers)
+      assert.ok(status === 201 || status === 404 || body.error === 'invalid_grant', JSON.stringify(body));
     assert.equal((await removal).status, 204);
+    const records = new DatabaseSync(join(directory, 'records.db'), { readOnly: true });
+    defer(scope, () => records.close());
+    const left = records.prepare('SELECT realm, model, id FROM records WHERE realm LIKE ? OR payload LIKE ?');
+    assert.deepEqual(left.all(`%${one}%`, `%${one}%`), []);
+    assert.equal(records.prepare("SELECT * FROM records WHERE model = 'Provider'").all().length, 1);
+    const rings = readdirSync(directory).filter((name) => name.startsWith('issuer-'));
+    assert.equal(rings.length, 2, 'the document and the counter of the other');
     const refresh = { grant_type: 'refresh_token', refresh_token: tokens.body.refresh_token };
     assert.equal((await api.call('POST', `/provider/${one}/token`, refresh)).status, 404);
     assert.equal((await redeemed(api, one, code)).status, 404);
     const action = new URL(`${new URL(page.url).pathname}/login`, api.base).href;
     const submitted = await fetch(action, { method: 'POST', body: new URLSearchParams({ username: 'ada' }) });
     assert.equal(submitted.status, 404);
+    const seen = await fetch(action, { headers: { Accept: 'text/html,*/*;q=0.8' } });
+    assert.equal(seen.status, 404);
+    assert.match(seen.headers.get('content-type') ?? '', /^text\/html/);
+    assert.match(await seen.text(), /is not here any more/);
     assert.equal((await api.call('GET', `/provider/${one}/.well-known/jwks`)).status, 404);
     assert.equal((await adminCall(api.admin, `/v1/issuers/${one}/keys`)).status, 404);
     assert.equal((await adminCall(api.admin, `/v1/issuers/${one}/users`)).status, 404);

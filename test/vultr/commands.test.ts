@@ -25,7 +25,22 @@ suite('vultr: commands', () => {
     assert.match((await run('api-keys', 'add', 'ci')).stderr, /there is an API key ci already/);
     assert.equal((await run('api-keys', 'rotate', 'ci', '--overlap', 'soon')).code, 2);
     assert.equal((await run('api-keys', 'what')).code, 2);
-    assert.equal((await run('api-keys', 'add', 'x', '--scope', 'all')).code, 1);
+    const unknown = await run('api-keys', 'add', 'x', '--scope', 'all');
+    assert.equal(unknown.code, 1);
+    assert.match(unknown.stderr, /"all" is no scope/);
+    const nowhere = await run('api-keys', 'add', 'x', '--provider', '00000000-0000-4000-8000-000000000000');
+    assert.equal(nowhere.code, 1);
+    assert.match(nowhere.stderr, /There is no such provider 00000000-/);
+    for (const [action, option] of [
+      ['rotate', '--scope'],
+      ['rotate', '--provider'],
+      ['remove', '--overlap'],
+      ['add', '--overlap'],
+    ] as const) {
+      const refused = await run('api-keys', action, 'ci', option, '1h');
+      assert.equal(refused.code, 2);
+      assert.match(refused.stderr, new RegExp(`api-keys ${action} takes no ${option}`));
+    }
     assert.equal((await run('api-keys', 'remove', 'ci')).stdout, 'removed ci\n');
     assert.equal((await api.call('GET', '/provider', undefined, rotated)).status, 401);
     const id = await api.create('one');
@@ -37,5 +52,8 @@ suite('vultr: commands', () => {
     assert.doesNotMatch((await run('users', 'list')).stdout, /^ada /m);
     assert.match((await run('keys', 'list', '--issuer', id)).stdout, /signs/);
     assert.match((await run('keys', 'list', '--issuer', 'nothing')).stderr, /no such issuer/);
+    const printed = JSON.parse((await run('jwks', '--issuer', id)).stdout);
+    const published = await fetch(`${api.base}/provider/${id}/.well-known/jwks`);
+    assert.deepEqual(printed, await published.json());
   });
 });

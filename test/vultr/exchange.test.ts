@@ -1,52 +1,11 @@
 /** Tokens of external issuers exchanged at a provider. */
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { before, suite, test } from 'node:test';
-import { createRemoteJWKSet, exportJWK, jwtVerify, SignJWT } from 'jose';
+import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { basic } from '../oauth/server.ts';
-import { defer, type Scope } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
-import { API, type Api, EXCHANGE, JWT_TYPE, startVultr } from './api.ts';
-
-type Idp = {
-  readonly uri: string;
-  keys: { readonly kid: string; readonly privateKey: KeyObject; readonly publicKey: KeyObject }[];
-  /** How often its keys were asked for. */
-  asked: number;
-  isAway: boolean;
-};
-
-const newKey = (kid: string) => ({ kid, ...generateKeyPairSync('rsa', { modulusLength: 2048 }) });
-
-async function startIdp(scope: Scope): Promise<Idp> {
-  const idp = { uri: '', keys: [newKey('a')], asked: 0, isAway: false };
-  const server = createServer(async (request, response) => {
-    if (idp.isAway) return void request.socket.destroy();
-    response.setHeader('Content-Type', 'application/json');
-    if (request.url === '/.well-known/openid-configuration')
-      return void response.end(JSON.stringify({ issuer: idp.uri, jwks_uri: `${idp.uri}/keys` }));
-    idp.asked++;
-    const keys = await Promise.all(
-      idp.keys.map(async ({ kid, publicKey }) => ({ ...(await exportJWK(publicKey)), kid, alg: 'RS256' })),
-    );
-    response.setHeader('Cache-Control', 'max-age=60').end(JSON.stringify({ keys }));
-  });
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', () => done()));
-  defer(scope, () => server.close());
-  idp.uri = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return idp;
-}
-
-const tokenOf = ({ uri, keys }: Idp, aud: string, claims: object = {}, index = 0) => {
-  const { kid = '', privateKey } = keys[index] ?? {};
-  return new SignJWT({ iss: uri, sub: 'job-7', aud, ...claims })
-    .setProtectedHeader({ alg: 'RS256', kid, typ: 'JWT' })
-    .setIssuedAt()
-    .setExpirationTime('5m')
-    .sign(privateKey as KeyObject);
-};
+import { API, type Api, adminCall, EXCHANGE, JWT_TYPE, startVultr } from './api.ts';
+import { type Idp, newKey, startIdp, tokenOf } from './idp.ts';
 
 suite('vultr: token exchange', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -178,5 +137,32 @@ suite('vultr: token exchange', { concurrency: 1 }, () => {
     assert.deepEqual([await tried(one), await tried(other), await tried(third)], [400, 400, 201]);
     assert.equal((await api.call('DELETE', `/issuer/${id}`)).status, 204);
     assert.equal(await tried(third), 400);
+  });
+
+  test('an issuer of one provider is taken by another one that was made with it', async () => {
+    const idp = await startIdp(scope);
+    const fields = { source: 'external', uri: idp.uri, source_id: one };
+    const { id } = (await api.call('POST', '/issuer', fields)).body.issuer;
+    const made = await api.create('made with it', { issuer_id: id });
+    const tried = async (provider: string) =>
+      (await exchange(provider, await tokenOf(idp, identifier(provider)))).status;
+    assert.deepEqual([await tried(one), await tried(made), await tried(other)], [201, 201, 400]);
+  });
+
+  test('source_id is shown, and empty it lifts the restriction', async () => {
+    const idp = await startIdp(scope);
+    const fields = { source: 'external', uri: idp.uri, source_id: one };
+    const { id, source_id: shown } = (await api.call('POST', '/issuer', fields)).body.issuer;
+    assert.equal(shown, one);
+    const tried = async () => (await exchange(other, await tokenOf(idp, identifier(other)))).status;
+    const key = (await adminCall(api.admin, '/v1/api-keys/add', { name: 'of-one', providers: [one] })).body
+      .key;
+    const empty = await api.call('PATCH', `/issuer/${id}`, { source_id: '' }, key);
+    assert.equal(empty.status, 403, 'not by a key that is for one');
+    assert.equal((await api.call('PATCH', `/issuer/${id}`, { kid: null, n: '' })).status, 204);
+    assert.equal(await tried(), 400);
+    assert.equal((await api.call('PATCH', `/issuer/${id}`, { source_id: null })).status, 204);
+    assert.equal((await api.call('GET', `/issuer/${id}`)).body.issuer.source_id, null);
+    assert.equal(await tried(), 201);
   });
 });

@@ -58,6 +58,28 @@ suite('vultr: people', { concurrency: 1 }, () => {
     assert.ok(answer.headers.get('location')?.endsWith(`${path}?client_id=shop`));
   });
 
+  test('what the OAuth server answers by itself has the form of the API too', async () => {
+    const code = await signIn(api, one, { client_id: 'shop' });
+    const redeem = { grant_type: 'authorization_code', code, redirect_uri: CALLBACK };
+    const { body } = await api.form(`/provider/${one}/token`, redeem, basic('shop', 'shop'));
+    const at = (name: string, fields: Record<string, string>, proof: Record<string, string>) =>
+      api.form(`/provider/${one}/${name}`, fields, proof); // which asserts the type
+    const refused = [
+      await at('userinfo', {}, { Authorization: 'Bearer x' }),
+      await at('introspect', { token: 'x' }, basic('shop', 'wrong')),
+      await at('revocation', { token: 'x' }, basic('shop', 'wrong')),
+      await at('revocation', {}, basic('shop', 'shop')),
+    ];
+    for (const { status, body: shown } of refused) {
+      assert.ok(status >= 400);
+      assert.equal(shown.status, status);
+      assert.equal(typeof shown.error, 'string');
+    }
+    const revoked = await at('revocation', { token: body.refresh_token }, basic('shop', 'shop'));
+    assert.deepEqual([revoked.status, revoked.body], [200, {}]);
+    assert.equal(revoked.headers.get('content-type'), 'application/json');
+  });
+
   test('by Basic and by the body; a refresh token is used once', async () => {
     const code = await signIn(api, one, { client_id: 'shop' });
     const redeem = { grant_type: 'authorization_code', code, redirect_uri: CALLBACK };

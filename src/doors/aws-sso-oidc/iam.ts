@@ -60,7 +60,10 @@ function metadataOf({ id, name, grants, redirectUris, consent, ...rest }: Applic
 export async function createTokenWithIam(context: Context, parts: Parts, iam: IamConfig): Promise<void> {
   const { members, bytes } = await readMembers(context);
   const { method = '', url = '', rawHeaders } = context.req;
-  const applications = await verify({ method, url, rawHeaders, body: bytes }, parts, iam);
+  const signed = { method, url, rawHeaders, body: bytes };
+  const applications = await verify(signed, parts, iam).catch(async (error) => {
+    throw error instanceof Exception ? await refusal(error, context, parts, signed, iam) : error;
+  });
   const id = members.required('clientId');
   const application = iam.applications.find((one) => one.id === id && applications.includes(id));
   if (application === undefined)
@@ -114,6 +117,26 @@ async function verify(request: SignedRequest, parts: Parts, iam: IamConfig): Pro
     });
   await assertNew(given.signature, parts);
   return credential.applications;
+}
+
+/** One line each, up to so many of a network in a minute: whoever may not sign may ask all day. */
+const TOLD = { times: 20, seconds: 60 };
+
+async function refusal(
+  error: Exception,
+  context: Context,
+  parts: Parts,
+  signed: SignedRequest,
+  iam: IamConfig,
+) {
+  const { records, realm, clock, networkOf } = parts.oauth;
+  const key = { realm, model: 'AwsRefusals', id: networkOf(context.req) };
+  if ((await records.count(key, TOLD.seconds, clock.now())) > TOLD.times) return error;
+  const id = parseAuthorization(headerOf(signed, 'authorization'))?.accessKeyId;
+  const isKnown = iam.credentials.some(({ accessKeyId }) => accessKeyId === id);
+  const whose = isKnown ? `access key ${id}` : 'an access key that is none of ours';
+  parts.refused('access_denied', `CreateTokenWithIAM: ${whose}: ${error.more.reason ?? error.message}`);
+  return error;
 }
 
 /** What has to be signed, or a signature could be used for more than it was made for. */

@@ -2,6 +2,7 @@
 import { WORDS } from './exceptions.ts';
 import { LIST_MAX, TEXT_MAX } from './fields.ts';
 import { GRANT_TYPES } from './parts.ts';
+import { NAME_MAX, TAKEN, URIS_MAX } from './register.ts';
 
 type Part = Readonly<Record<string, unknown>>;
 
@@ -44,11 +45,11 @@ const client: Part = { clientId: given, clientSecret: given };
 export const registerClient: Part = {
   summary: 'RegisterClient',
   requestBody: body(['clientName', 'clientType'], {
-    clientName: given,
+    clientName: { ...given, maxLength: NAME_MAX, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' },
     clientType: { const: 'public' },
     scopes: texts,
-    redirectUris: texts,
-    grantTypes: texts,
+    redirectUris: { ...texts, maxItems: URIS_MAX, description: 'http addresses on loopback' },
+    grantTypes: { ...texts, minItems: 1, items: { enum: TAKEN } },
     issuerUrl: text,
     entitledApplicationArn: text,
   }),

@@ -1,4 +1,5 @@
 /** What the files of this door hand to each other. */
+import type { ErrorCode } from '../../core/errors.ts';
 import type { OAuthServer } from '../oauth-server.ts';
 import type { Register } from './register.ts';
 import type { DoorConfig } from './settings.ts';
@@ -9,6 +10,9 @@ export type Parts = {
   readonly register: Register;
   /** Of the issuer: scheme, host and port. */
   readonly origin: string;
+  /** For the audit log: never a secret. */
+  readonly tell: (event: Readonly<Record<string, unknown>>, message: string) => void;
+  readonly refused: (code: ErrorCode, detail: string) => void;
 };
 
 /** `grantType` on the wire. */

@@ -20,11 +20,11 @@ export type Register = {
 
 /** Ids of other clients have no dot there, or are in the configuration. */
 const ID = /^aws-sso-oidc\.[\w-]{22}$/;
-const NAME_MAX = 255;
-const URIS_MAX = 20;
+export const NAME_MAX = 255;
+export const URIS_MAX = 20;
 const URI_MAX = 2000;
 const LOOPBACK = /^(localhost|127\.0\.0\.1|\[::1\])$/;
-const TAKEN: readonly string[] = ['authorization_code', 'refresh_token', 'device_code'].map(
+export const TAKEN: readonly string[] = ['authorization_code', 'refresh_token', 'device_code'].map(
   (name) => GRANT_TYPES[name as 'device_code'],
 );
 
@@ -85,6 +85,7 @@ export async function registerClient(context: Context, parts: Parts): Promise<vo
     scope_as: 'string',
   };
   await register.save(metadata as ClientMetadata, expiresAt);
+  parts.tell({ client: id, expiresAt }, 'a client was registered');
   context.set('Cache-Control', 'no-store');
   context.body = {
     clientId: id,
@@ -101,10 +102,10 @@ function clientOf(members: Members, config: DoorConfig) {
   const name = members.required('clientName');
   if (members.required('clientType') !== 'public')
     throw new Exception('invalid_client_metadata', 'clientType must be public');
-  if (name.length > NAME_MAX || /\p{Cc}/u.test(name))
+  if (name.length > NAME_MAX || /\p{Cc}/u.test(name) || name.trim() === '')
     throw new Exception(
       'invalid_client_metadata',
-      `clientName must be text of at most ${NAME_MAX} characters`,
+      `clientName must be text of at most ${NAME_MAX} characters, and not of blanks alone`,
     );
   members.text('issuerUrl');
   members.text('entitledApplicationArn');
@@ -126,6 +127,7 @@ function clientOf(members: Members, config: DoorConfig) {
 
 function grantTypes(members: Members, hasRedirects: boolean): readonly string[] {
   const asked = members.texts('grantTypes');
+  if (asked?.length === 0) throw new Exception('invalid_request', 'grantTypes is empty');
   if (asked?.some((type) => !TAKEN.includes(type)) === true)
     throw new Exception('unsupported_grant_type', `grantTypes must be of ${TAKEN.join(', ')}`);
   if (asked?.includes(GRANT_TYPES.authorization_code) === true && !hasRedirects)

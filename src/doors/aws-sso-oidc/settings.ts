@@ -1,42 +1,9 @@
 /** The settings of `doors.aws-sso-oidc`. */
 import * as v from 'valibot';
+import { DAY, flag, life, path, scopes, text, urls, VISIBLE } from '../setting-kinds.ts';
 
-const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
-const DAY = 86_400;
-const VISIBLE = /^[\x21-\x7E]{1,255}$/;
-/** RFC 6749 section 3.3: a scope-token. */
-const SCOPE = /^[\x21\x23-\x5B\x5D-\x7E]{1,128}$/;
 /** /connect and /oauth2 are where doors.oauth may be. */
 const PATH = /^$|^(?!\/(?:connect|oauth2)$)(?:\/[A-Za-z0-9][A-Za-z0-9._~-]{0,63}){1,4}$/;
-
-function text(form: RegExp, problem: string, description: string, example: string) {
-  return v.pipe(v.string(), v.regex(form, problem), v.description(description), v.examples([example]));
-}
-
-function flag(description: string, fallback: boolean) {
-  return v.optional(v.pipe(v.boolean(), v.description(description)), fallback);
-}
-
-function life(description: string, example: string, maxSeconds: number) {
-  return v.pipe(
-    v.union([
-      v.pipe(v.number(), v.integer(), v.minValue(1)),
-      text(/^[1-9]\d{0,6}[smhd]$/, `must be a time such as ${example}`, description, example),
-    ]),
-    v.transform((given) =>
-      typeof given === 'number' ? given : Number.parseInt(given, 10) * UNITS[given.slice(-1) as 's'],
-    ),
-    v.check((seconds) => seconds <= maxSeconds, `must be at most ${maxSeconds} seconds`),
-    v.description(description),
-  );
-}
-
-function scopes(description: string) {
-  return v.pipe(
-    v.array(text(SCOPE, 'must be a scope (RFC 6749 section 3.3)', 'A scope.', 'sso:account:access')),
-    v.description(description),
-  );
-}
 
 const count = (description: string, fallback: number, max: number) =>
   v.optional(
@@ -75,20 +42,7 @@ const application = v.pipe(
       ),
     ),
     scopes: v.optional(scopes('Every scope that it may have.'), []),
-    redirectUris: v.optional(
-      v.pipe(
-        v.array(
-          v.pipe(
-            v.string(),
-            v.check((given) => URL.canParse(given), 'is no URL'),
-            v.description('An address.'),
-            v.examples(['https://app.example.com/callback']),
-          ),
-        ),
-        v.description('Where people are sent back to.'),
-      ),
-      [],
-    ),
+    redirectUris: v.optional(urls('Where people are sent back to.', 'https://app.example.com/callback'), []),
     consent: flag('People are asked before it is given anything.', true),
   }),
   v.check(
@@ -109,9 +63,7 @@ const credential = v.strictObject({
     'As in AWS_ACCESS_KEY_ID.',
     'AKIAIOSFODNN7EXAMPLE',
   ),
-  secretFile: text(
-    /^\/[^\0]{0,4095}$/,
-    'must be an absolute path',
+  secretFile: path(
     'A file that holds what is AWS_SECRET_ACCESS_KEY for its owner.',
     '/etc/mintmark/aws-secret',
   ),

@@ -1,5 +1,6 @@
 /** CreateToken: OAuth's token endpoint with other names. */
 import type { Context } from 'koa';
+import { matchesHash } from '../../core/client-secrets.ts';
 import type { Called } from '../oauth-server.ts';
 import { Exception, exceptionOf } from './exceptions.ts';
 import { type Members, readMembers } from './fields.ts';
@@ -27,8 +28,10 @@ export async function createToken(context: Context, parts: Parts): Promise<void>
   const { form } = formOf(members, UNSIGNED);
   form.set('client_id', id);
   form.set('client_secret', secret);
-  const registered = (await parts.register.find(id))?.metadata.scope;
-  const narrowTo = narrowing(members, registered?.split(' ') ?? [], parts);
+  const client = (await parts.register.find(id))?.metadata;
+  // Who does not prove to be the client hears of that alone.
+  const isProven = client !== undefined && matchesHash(secret, String(client.client_secret));
+  const narrowTo = narrowing(members, isProven ? (client.scope?.split(' ') ?? []) : [], parts);
   const called = await ask(context, parts, { form, narrowTo });
   answer(context, tokensOf(called, parts, narrowTo));
 }
@@ -58,7 +61,6 @@ export function narrowing(
 ): readonly string[] | undefined {
   const asked = members.texts('scope') ?? [];
   if (asked.length === 0 || config.scope === 'ignored') return undefined;
-  // Who is no client at all hears of that first.
   if (allowed.length > 0 && !asked.every((name) => allowed.includes(name)))
     throw new Exception('invalid_scope', 'scope has what the client may not have');
   return asked;

@@ -42,7 +42,7 @@ const client = v.pipe(
             SECRET_HASH,
             'must be sha256: and a hash, as `mintmark secret` prints it',
             'The hash of a secret, from `mintmark secret`.',
-            'sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU',
+            'sha256:e5Ud6VMzKs0NsgcNJG3gb7CdUeYS_xF5G1yNJJAD2sw',
           ),
         ),
         v.minLength(1),

@@ -4,8 +4,8 @@ import { IssuerError } from '../../core/errors.ts';
 import { readFields } from '../body.ts';
 import { parameterOf, type Route } from '../door.ts';
 import { bodyErrors, errorAnswer, jsonAnswer, jsonBody } from '../openapi.ts';
-import { type ApiKey, type ApiKeys, SCOPES, type Scope } from './api-keys.ts';
-import { type Fields, isId, refuse, requireText } from './fields.ts';
+import { type ApiKey, SCOPES, type Scope } from './api-keys.ts';
+import { absent, type Fields, isId, refuse, requireText } from './fields.ts';
 import type { RouteParts } from './provider-routes.ts';
 import { specOf } from './providers.ts';
 
@@ -16,18 +16,20 @@ const TEXT = { type: 'string' };
 const NAMED = { type: 'string', pattern: NAME.source };
 
 export function adminRoutes(parts: RouteParts): readonly Route[] {
-  return [...apiKeyRoutes(parts.keys), ...issuerRoutes(parts)];
+  return [...apiKeyRoutes(parts), ...issuerRoutes(parts)];
 }
 
-function apiKeyRoutes(keys: ApiKeys): readonly Route[] {
+function apiKeyRoutes({ keys, providers: all }: RouteParts): readonly Route[] {
   const list = async (context: Context) => {
     context.body = { apiKeys: await keys.list() };
   };
   const add = async (context: Context) => {
     const fields = await readFields(context.req, ['name', 'scopes', 'providers']);
-    const providers = listOf(fields, 'providers')?.map((id) =>
-      isId(id) ? id : fail('an id of providers is none'),
-    );
+    const providers = listOf(fields, 'providers');
+    for (const id of providers ?? []) {
+      if (!isId(id)) throw refuse(`providers: ${JSON.stringify(id.slice(0, 100))} is no id`);
+      if ((await all.find(id)) === undefined) throw absent(`provider ${id}`);
+    }
     const scopes = (listOf(fields, 'scopes') ?? SCOPES).map(assertScope);
     const given = { name: nameOf(fields), scopes, ...(providers === undefined ? {} : { providers }) };
     context.body = withText(await keys.add(given));
@@ -77,7 +79,9 @@ function route(
   const path = action === 'list' ? '/v1/api-keys' : `/v1/api-keys/${action}`;
   const responses = {
     200: jsonAnswer(summary),
-    ...(requestBody === undefined ? {} : { ...bodyErrors, 404: errorAnswer('There is no such API key') }),
+    ...(requestBody === undefined
+      ? {}
+      : { ...bodyErrors, 404: errorAnswer('There is no such API key, or provider') }),
     ...(requestBody === undefined ? {} : { 409: errorAnswer('The name is taken, or others change it') }),
     503: errorAnswer('The API keys cannot be had at the moment'),
   };
@@ -87,10 +91,6 @@ function route(
 
 function withText({ key, text }: { readonly key: ApiKey; readonly text: string }) {
   return { ...key, key: text };
-}
-
-function fail(reason: string): never {
-  throw refuse(reason);
 }
 
 function nameOf(fields: Fields): string {
@@ -109,7 +109,8 @@ function listOf(fields: Fields, name: string): readonly string[] | undefined {
 
 function assertScope(given: string): Scope {
   const found = SCOPES.find((scope) => scope === given);
-  if (found === undefined) throw refuse(`scopes: ${SCOPES.join(' ')}`);
+  if (found === undefined)
+    throw refuse(`${JSON.stringify(given.slice(0, 100))} is no scope: they are ${SCOPES.join(' ')}`);
   return found;
 }
 

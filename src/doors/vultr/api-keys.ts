@@ -36,7 +36,7 @@ type StoredKey = Omit<ApiKey, 'id'> & { readonly secrets: readonly Secret[] };
 export type ApiKeys = {
   add(key: Pick<ApiKey, 'name' | 'scopes' | 'providers'>): Promise<{ key: ApiKey; text: string }>;
   list(): Promise<readonly ApiKey[]>;
-  /** A new secret; the old one counts for so many seconds more. */
+  /** A new secret; the last one counts for so many seconds more, those before it as they were told. 0 ends all. */
   rotate(name: string, overlapSeconds: number): Promise<{ key: ApiKey; text: string }>;
   remove(name: string): Promise<void>;
   /** The key of a request. Throws `peer_unproven`, `access_denied` and `too_many_requests`. */
@@ -47,6 +47,8 @@ const FORM = /^Bearer mmk_([0-9a-f]{24})_([A-Za-z0-9_-]{43})$/i;
 const MODEL = 'ApiKey';
 const WINDOW_SECONDS = 60;
 const ATTEMPTS = 8;
+/** Of one key, the new one too. */
+const SECRETS_MAX = 5;
 const NOBODY: StoredKey = {
   ...{ name: '', scopes: [], createdAt: 0 },
   secrets: [{ hash: hashOf('nobody') }],
@@ -68,6 +70,7 @@ export function openApiKeys(vultr: Vultr): ApiKeys {
       const fields = { payload: stored, uid: uidOf(given.name) };
       if (!(await records.insert(key(id), fields, clock.now())))
         throw conflict(`there is an API key ${given.name} already`);
+      vultr.tell({ apiKey: given.name, scopes: given.scopes }, 'an API key was added');
       return { key: shown(id, stored), text };
     },
     async list() {
@@ -79,16 +82,21 @@ export function openApiKeys(vultr: Vultr): ApiKeys {
         const { id, stored } = await named(name);
         const now = clock.now();
         const { text, secret } = newSecret(id);
-        const old = stored.secrets[0];
-        const kept =
-          old === undefined || overlapSeconds === 0 ? [] : [{ ...old, until: now + overlapSeconds }];
+        const kept = overlapSeconds === 0 ? [] : keptSecrets(stored, now, overlapSeconds);
+        if (kept.length >= SECRETS_MAX)
+          throw conflict(
+            `${SECRETS_MAX} secrets of API key ${name} count still: wait for their overlaps, or rotate it with an overlap of 0s, which ends them`,
+          );
         const rotated: StoredKey = { ...stored, rotatedAt: now, secrets: [secret, ...kept] };
-        if (await records.replace(key(id), stored, rotated)) return { key: shown(id, rotated), text };
+        if (!(await records.replace(key(id), stored, rotated))) continue;
+        vultr.tell({ apiKey: name, overlapSeconds }, 'an API key was rotated');
+        return { key: shown(id, rotated), text };
       }
       throw conflict('the API key is being changed by others');
     },
     async remove(name) {
       await records.remove(key((await named(name)).id));
+      vultr.tell({ apiKey: name }, 'an API key was removed');
     },
     require: (context, scope) => require(vultr, context, scope),
   };
@@ -100,10 +108,12 @@ async function require(vultr: Vultr, context: Context, scope: Scope): Promise<Ap
   if (id === undefined || secret === undefined) throw unknown('no API key is shown');
   const found = await records.find({ realm, model: MODEL, id: id.toLowerCase() }, clock.now());
   const stored = (found?.payload as StoredKey | undefined) ?? NOBODY;
-  if (!matches(stored, secret, clock.now()) || found === undefined) throw await wrong(vultr, context);
+  if (!matches(stored, secret, clock.now()) || found === undefined)
+    throw await wrong(vultr, context, found && stored.name);
   const key = shown(found.id, stored);
   if (key.scopes.includes(scope)) return key;
   const reason = `The API key has not the scope ${scope}.`;
+  vultr.refused('access_denied', `API key ${key.name}: it has not the scope ${scope}`);
   throw new IssuerError('access_denied', reason, { shown: { reason } });
 }
 
@@ -115,11 +125,23 @@ function matches({ secrets }: StoredKey, secret: string, now: EpochSeconds): boo
   return isOne;
 }
 
+/** Those that count after a rotation, beside the new one. */
+function keptSecrets({ secrets }: StoredKey, now: EpochSeconds, overlapSeconds: number): readonly Secret[] {
+  return secrets
+    .filter(({ until }) => (until ?? now + 1) > now)
+    .map((secret) => ({ until: now + overlapSeconds, ...secret }));
+}
+
 /** Only wrong keys are counted: nobody is locked out by what others try. */
-async function wrong({ records, realm, clock, config, networkOf }: Vultr, context: Context) {
+async function wrong(vultr: Vultr, context: Context, name: string | undefined) {
+  const { records, realm, clock, config, networkOf } = vultr;
   const id = hashOf(networkOf(context.req));
   const made = await records.count({ realm, model: 'WrongApiKeys', id }, WINDOW_SECONDS, clock.now());
-  if (made <= config.wrongKeysPerMinute) return unknown('the API key is none of ours');
+  const whose = name === undefined ? 'an API key that is none of ours' : `not the secret of API key ${name}`;
+  // What comes beyond is no more news than it is answered.
+  if (made <= config.wrongKeysPerMinute + 1)
+    vultr.refused(made <= config.wrongKeysPerMinute ? 'peer_unproven' : 'too_many_requests', whose);
+  if (made <= config.wrongKeysPerMinute) return unknown(whose);
   return new IssuerError('too_many_requests', 'too many wrong API keys', {
     retryAfterSeconds: WINDOW_SECONDS,
   });

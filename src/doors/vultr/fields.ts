@@ -10,6 +10,7 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const CONTROL = /\p{Cc}/u;
 const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/;
 const RSA_BITS_MAX = 4096;
+const KEY_MAX = 16 * 1024;
 
 export function refuse(reason: string): IssuerError {
   return new IssuerError('invalid_request', reason, { shown: { reason } });
@@ -18,6 +19,10 @@ export function refuse(reason: string): IssuerError {
 export function absent(what: string): IssuerError {
   const reason = `There is no such ${what}.`;
   return new IssuerError('not_found', reason, { shown: { reason } });
+}
+
+export function forbidden(reason: string): IssuerError {
+  return new IssuerError('access_denied', reason, { shown: { reason } });
 }
 
 export function conflict(reason: string): IssuerError {
@@ -64,14 +69,25 @@ export function requireText(fields: Fields, name: string, longest: number): stri
   return value;
 }
 
-/** An RSA key as PEM or DER (PKCS#8 or PKCS#1) in base64. Throws `invalid_request`, with nothing of it. */
-export function parseKey(base64: string): KeyObject {
-  const bytes = BASE64.test(base64) ? Buffer.from(base64, 'base64') : Buffer.alloc(0);
+/**
+ * An RSA key as PEM or DER (PKCS#8 or PKCS#1) in base64, in lines or in one. Undefined where it is absent.
+ * Throws `invalid_request`, with nothing of it.
+ */
+export function keyOf(fields: Fields, name: string): KeyObject | undefined {
+  const sent = fields[name];
+  const base64 = textOf({ [name]: typeof sent === 'string' ? sent.replace(/\s/g, '') : sent }, name, KEY_MAX);
+  if (base64 === undefined) return undefined;
+  if (!BASE64.test(base64)) throw refuse(`${name} is no base64`);
+  const bytes = Buffer.from(base64, 'base64');
   try {
     const key = readKey(bytes);
-    const bits = key?.asymmetricKeyDetails?.modulusLength ?? 0;
-    if (key?.asymmetricKeyType !== 'rsa' || bits < 2048 || bits > RSA_BITS_MAX)
-      throw refuse(`private_key_b64 is no RSA key of 2048 to ${RSA_BITS_MAX} bits, as PEM or DER in base64`);
+    if (key === undefined)
+      throw refuse(`${name} is no private key as PEM or DER (PKCS#8 or PKCS#1) without a passphrase`);
+    if (key.asymmetricKeyType !== 'rsa')
+      throw refuse(`${name} is a key of the type ${key.asymmetricKeyType}, and RS256 takes rsa`);
+    const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+    if (bits < 2048 || bits > RSA_BITS_MAX)
+      throw refuse(`${name} has ${bits} bits, and may have 2048 to ${RSA_BITS_MAX}`);
     return key;
   } finally {
     bytes.fill(0);

@@ -4,15 +4,26 @@ import type { Context } from 'koa';
 import { parameterOf, type Route } from '../door.ts';
 import { answerJson, answerNothing } from './answers.ts';
 import { type ApiKey, isFor } from './api-keys.ts';
-import { absent, conflict, type Fields, readWrapped, refuse, requireText, textOf } from './fields.ts';
+import {
+  absent,
+  assertId,
+  conflict,
+  type Fields,
+  forbidden,
+  readWrapped,
+  refuse,
+  requireText,
+  textOf,
+} from './fields.ts';
 import { type ExternalIssuer, fetchKeys, type Issuer } from './issuers.ts';
 import * as operations from './operations.ts';
 import { pageOf } from './paging.ts';
 import type { HostedSpec, Jwk, Vultr } from './parts.ts';
-import type { RouteParts } from './provider-routes.ts';
-import { specOf } from './providers.ts';
+import { orKept, type RouteParts } from './provider-routes.ts';
+import { specOf, unlinked } from './providers.ts';
 
-const FIELDS = ['source', 'source_id', 'uri', 'kid', 'kty', 'alg', 'use', 'n', 'e'];
+const KEY_FIELDS = ['kid', 'kty', 'alg', 'use', 'n', 'e'];
+const FIELDS = ['source', 'source_id', 'uri', ...KEY_FIELDS];
 const TEXT_MAX = 2048;
 /** Keys that were given are looked for at their issuer after that. */
 const GIVEN_SECONDS = 3600;
@@ -48,21 +59,24 @@ export function issuerRoutes(parts: RouteParts): readonly Route[] {
   const change = async (context: Context) => {
     const key = await keys.require(context, 'issuers:write');
     const issuer = await mine(key, context);
+    if (issuer.source === 'managed') throw conflict('a managed issuer rotates its keys by itself');
     await changeIssuer(parts, key, issuer, await readWrapped(context, 'issuer', FIELDS));
     vultr.tell({ issuer: issuer.id, apiKey: key.name }, 'an issuer was changed');
     answerNothing(context);
   };
   const remove = async (context: Context) => {
     const key = await keys.require(context, 'issuers:write');
-    const issuer = await mine(key, context);
-    await removeIssuer(parts, issuer);
+    const issuer = await issuers.find(assertId(parameterOf(context, 'id'), 'issuer'));
+    if (issuer === undefined || !isOf(key, issuer)) throw absent('issuer');
+    await parts.providers.removeIssuer(issuer);
     vultr.tell({ issuer: issuer.id, apiKey: key.name }, 'an issuer was removed');
     answerNothing(context);
   };
   const jwks = async (context: Context) => {
-    const issuer = await issuers.require(parameterOf(context, 'id'));
+    const id = parameterOf(context, 'id');
+    const jwks = await findJwks(parts, id);
     context.set('Cache-Control', `public, max-age=${vultr.cacheForSeconds}`);
-    answerJson(context, 200, { keys: await keysOf(parts, issuer) });
+    answerJson(context, 200, { keys: jwks });
   };
   return [
     { method: 'GET', path, operation: operations.LIST_ISSUERS, handle: list },
@@ -79,32 +93,50 @@ function isOf(key: ApiKey, { provider }: Issuer): boolean {
   return key.providers === undefined || (provider !== undefined && isFor(key, provider));
 }
 
-async function createIssuer(
-  { vultr, issuers, providers, host }: RouteParts,
-  key: ApiKey,
-  fields: Fields,
-): Promise<Issuer> {
+async function createIssuer(parts: RouteParts, key: ApiKey, fields: Fields): Promise<Issuer> {
+  const { vultr, issuers } = parts;
   const source = textOf(fields, 'source', TEXT_MAX) ?? 'external';
   if (source === 'managed') {
-    if (key.providers !== undefined) throw conflict('this API key is for the providers that it names');
+    if (key.providers !== undefined) throw forbidden('this API key is for the providers that it names');
     const other = FIELDS.slice(1).find((name) => textOf(fields, name, TEXT_MAX) !== undefined);
     if (other !== undefined) throw refuse(`a managed issuer takes no ${other}`);
-    const id = randomUUID();
-    await issuers.addManaged(id, undefined);
-    await host.make(unlinked(vultr, id), undefined);
-    return issuers.require(id);
+    return createManaged(parts);
   }
   if (source !== 'external') throw refuse('source is external or managed');
   const uri = uriOf(requireText(fields, 'uri', TEXT_MAX));
-  const provider = await providerOf({ providers }, key, fields);
+  const provider = await providerOf(parts, key, fields);
   const given = givenKey(vultr, fields);
   const now = vultr.clock.now();
   const from =
     given === undefined
       ? await fetchKeys(vultr, uri)
       : { keys: [given], isGiven: true, fetchedAt: now, expiresAt: now + GIVEN_SECONDS };
-  const owner = provider === undefined ? {} : { provider };
-  return issuers.require(await issuers.addExternal({ uri, ...owner, ...from }));
+  const id = await issuers.addExternal({ uri, provider, ...from });
+  await assertOwned(parts, id, provider);
+  return issuers.require(id);
+}
+
+async function createManaged({ vultr, issuers, providers, host }: RouteParts): Promise<Issuer> {
+  const id = randomUUID();
+  await issuers.addManaged(id, undefined);
+  try {
+    await host.make(unlinked(vultr, id), undefined);
+  } catch (error) {
+    await providers.removeIssuer(await issuers.require(id));
+    throw error;
+  }
+  return issuers.require(id);
+}
+
+/** The removal of a provider that began meanwhile has not seen the issuer. Throws `not_found`. */
+async function assertOwned(
+  { issuers, providers }: RouteParts,
+  id: string,
+  provider: string | undefined,
+): Promise<void> {
+  if (provider === undefined || (await providers.find(provider)) !== undefined) return;
+  await issuers.remove(id);
+  throw absent('provider');
 }
 
 /** The provider that takes its tokens. A key for one provider makes issuers for that alone. */
@@ -119,50 +151,40 @@ async function providerOf(
   return (await providers.require(named)).id;
 }
 
+/** What takes long is done first: the change itself is of the issuer as it then is. */
 async function changeIssuer(
-  { vultr, issuers, providers }: RouteParts,
+  parts: RouteParts,
   key: ApiKey,
-  issuer: Issuer,
+  issuer: ExternalIssuer,
   fields: Fields,
 ): Promise<void> {
-  if (issuer.source === 'managed') throw conflict('a managed issuer rotates its keys by itself');
+  const { vultr, issuers } = parts;
   const source = textOf(fields, 'source', TEXT_MAX);
   if (source !== undefined && source !== 'external') throw refuse('source cannot be changed');
-  const named = textOf(fields, 'source_id', TEXT_MAX);
-  const provider = named === undefined ? issuer.provider : await providerOf({ providers }, key, fields);
+  // Empty, it says: of no provider alone.
+  const isOwned = Object.hasOwn(fields, 'source_id');
+  if (isOwned && key.providers !== undefined && textOf(fields, 'source_id', TEXT_MAX) === undefined)
+    throw forbidden('this API key is for the providers that it names');
+  const provider = isOwned ? await providerOf(parts, key, fields) : undefined;
   const sent = textOf(fields, 'uri', TEXT_MAX);
   const uri = sent === undefined ? issuer.uri : uriOf(sent);
-  await issuers.change(issuer, {
-    uri,
-    ...(provider === undefined ? {} : { provider }),
-    ...(await keysAfter(vultr, issuer, uri, fields)),
-  });
+  const sentKey = textsOf(fields, KEY_FIELDS);
+  const isKey = Object.keys(sentKey).length > 0;
+  const fetched = isKey || uri === issuer.uri ? {} : { ...(await fetchKeys(vultr, uri)), isGiven: false };
+  await issuers.change(issuer.id, (now) => ({
+    ...(sent === undefined ? {} : { uri }),
+    ...(isOwned ? { provider } : {}),
+    ...(isKey ? keyAfter(vultr, now as ExternalIssuer, sentKey) : fetched),
+  }));
+  await assertOwned(parts, issuer.id, provider);
 }
 
-/** Other keys than before where some are given, or the issuer is another. */
-async function keysAfter(vultr: Vultr, issuer: ExternalIssuer, uri: string, fields: Fields) {
-  const [known = {}] = issuer.keys;
-  const isKey = ['kid', 'kty', 'alg', 'use', 'n', 'e'].some((name) => textOf(fields, name, TEXT_MAX));
-  if (!isKey) return uri === issuer.uri ? {} : { ...(await fetchKeys(vultr, uri)), isGiven: false };
-  const given = givenKey(vultr, { ...known, ...fields });
+/** The key that it had, with what is given for it. */
+function keyAfter(vultr: Vultr, { keys: [known = {}] }: ExternalIssuer, sent: Fields) {
+  const given = givenKey(vultr, { ...known, ...sent });
   if (given === undefined) throw refuse('n and e are missing');
   const now = vultr.clock.now();
   return { keys: [given], isGiven: true, fetchedAt: now, expiresAt: now + GIVEN_SECONDS };
-}
-
-async function removeIssuer({ vultr, issuers, host }: RouteParts, issuer: Issuer): Promise<void> {
-  if (issuer.source === 'managed') {
-    if (issuer.provider !== undefined) throw conflict('it is the issuer of a provider: delete that');
-    await issuers.remove(issuer);
-    await host.remove(unlinked(vultr, issuer.id));
-    return;
-  }
-  await issuers.remove(issuer);
-}
-
-/** A managed issuer that is no provider's yet. */
-export function unlinked({ base }: Pick<Vultr, 'base'>, id: string): HostedSpec {
-  return { ring: id, identifier: `${base}/issuer/${id}` };
 }
 
 async function specFor({ vultr, providers }: RouteParts, { id, provider }: Issuer): Promise<HostedSpec> {
@@ -170,14 +192,21 @@ async function specFor({ vultr, providers }: RouteParts, { id, provider }: Issue
   return specOf(vultr, await providers.require(provider));
 }
 
-async function keysOf(parts: RouteParts, issuer: Issuer): Promise<readonly Jwk[]> {
-  if (issuer.source === 'external') return issuer.keys;
-  return (await parts.host.documents(await specFor(parts, issuer))).jwks.keys;
+/** What was published is published on while the records cannot be had. */
+async function findJwks(parts: RouteParts, id: string): Promise<readonly Jwk[]> {
+  const { issuers, host } = parts;
+  const spec = await orKept(host, id, async () => {
+    const issuer = await issuers.require(id);
+    return issuer.source === 'external' ? issuer : specFor(parts, issuer);
+  });
+  return 'keys' in spec ? spec.keys : (await host.documents(spec)).jwks.keys;
 }
 
 async function describe(parts: RouteParts, issuer: Issuer) {
   const { id, source } = issuer;
-  const [key = {}] = await keysOf(parts, issuer);
+  const isOwn = issuer.source === 'managed';
+  const keys = isOwn ? (await parts.host.look(await specFor(parts, issuer))).jwks.keys : issuer.keys;
+  const [key = {}] = keys;
   const { kid = '', kty = '', n = '', e = '', alg = '', use = '' } = key as Jwk;
   const now = parts.vultr.clock.now();
   const { uri, fetchedAt, expiresAt } =
@@ -189,7 +218,7 @@ async function describe(parts: RouteParts, issuer: Issuer) {
           expiresAt: now + parts.vultr.cacheForSeconds,
         };
   const times = { jwks_fetched_at: timeOf(fetchedAt), jwks_expires_at: timeOf(expiresAt) };
-  return { id, source, uri, kid, kty, n, e, alg, use, ...times };
+  return { id, source, source_id: issuer.provider ?? null, uri, kid, kty, n, e, alg, use, ...times };
 }
 
 function timeOf(seconds: number): string {
@@ -200,22 +229,28 @@ function timeOf(seconds: number): string {
 function uriOf(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const isWeb = url?.protocol === 'https:' || url?.protocol === 'http:';
-  if (url === undefined || !isWeb || url.username + url.password + url.hash !== '' || /\s/.test(text))
-    throw refuse('uri is no http(s) URL');
+  if (url === undefined || !isWeb || /\s/.test(text)) throw refuse('uri is no http(s) URL');
+  if (`${url.username}${url.password}` !== '' || text.includes('#'))
+    throw refuse('uri has a user, a password or a fragment, which no issuer has');
   return text;
 }
 
 /** Throws `invalid_request` where it is no key that can verify. */
 function givenKey({ publicKeys }: Vultr, fields: Fields): Jwk | undefined {
-  const members = ['kid', 'kty', 'alg', 'use', 'n', 'e'].flatMap((name) => {
-    const value = textOf(fields, name, TEXT_MAX);
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  const given = Object.fromEntries(members);
+  const given = textsOf(fields, KEY_FIELDS);
   if (given.n === undefined && given.e === undefined) return undefined;
   try {
     return publicKeys({ keys: [{ kty: 'RSA', use: 'sig', ...given }] })[0];
   } catch (error) {
     throw refuse(`kid, kty, n, e, alg and use are no key: ${(error as Error).message}`);
   }
+}
+
+/** Those that are there, and not empty. */
+function textsOf(fields: Fields, names: readonly string[]): Readonly<Record<string, string>> {
+  const members = names.flatMap((name) => {
+    const value = textOf(fields, name, TEXT_MAX);
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(members);
 }

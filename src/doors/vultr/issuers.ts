@@ -11,7 +11,9 @@ import type { Provider } from './providers.ts';
 type Managed = {
   readonly source: 'managed';
   /** Whose issuer it is. */
-  readonly provider?: string;
+  readonly provider?: string | undefined;
+  /** Its removal has begun. */
+  readonly isRemoved?: boolean;
 };
 
 type External = {
@@ -21,7 +23,7 @@ type External = {
   /** They were given with it, and not fetched from it. */
   readonly isGiven?: boolean;
   /** The one provider that takes its tokens. */
-  readonly provider?: string;
+  readonly provider?: string | undefined;
   /** Some provider was made with it: only such take its tokens. */
   readonly isNamed?: boolean;
   readonly fetchedAt: EpochSeconds;
@@ -36,21 +38,24 @@ export type ExternalIssuer = { readonly id: string } & External;
 
 export type Issuers = {
   list(): Promise<readonly Issuer[]>;
-  find(id: string): Promise<Issuer | undefined>;
   /** Throws `not_found`. */
   require(id: string): Promise<Issuer>;
+  /** Also one whose removal has begun. */
+  find(id: string): Promise<Issuer | undefined>;
   addManaged(id: string, provider: string | undefined): Promise<void>;
   /** Throws `conflict` where one of this uri is there. */
   addExternal(
     given: Pick<External, 'uri' | 'keys' | 'isGiven' | 'provider' | 'fetchedAt' | 'expiresAt'>,
   ): Promise<string>;
-  /** Throws `conflict` where somebody else was first. */
-  change(issuer: ExternalIssuer, changed: Partial<External>): Promise<void>;
+  /** What is changed is told of the issuer as it then is. Throws `not_found`, and `conflict` where its uri is taken. */
+  change(id: string, changeOf: (issuer: Issuer) => Partial<External>): Promise<void>;
   /** A managed issuer becomes that of a provider. Throws `conflict` where it is one's already. */
-  link(issuer: Issuer, provider: string): Promise<void>;
-  /** A provider was made with an external one. */
-  name(issuer: Issuer): Promise<void>;
-  remove(issuer: Issuer): Promise<void>;
+  link(id: string, provider: string): Promise<void>;
+  /** From now on it is nobody's, and no provider can be made with it. Throws `conflict` where it is one's. */
+  end(id: string): Promise<void>;
+  remove(id: string): Promise<void>;
+  /** Managed ones whose removal was begun, and cut short. */
+  ended(): Promise<readonly Issuer[]>;
   /** All that are a provider's alone. */
   removeOf(provider: string): Promise<void>;
   /** The one of this `iss` that the provider takes tokens of. */
@@ -59,10 +64,23 @@ export type Issuers = {
 
 const MODEL = 'Issuer';
 const ANY = '*';
+const ATTEMPTS = 8;
 /** Between two calls of an issuer whose keys are asked for again. */
 const PAUSE_SECONDS = { due: 300, missing: 30 };
 /** Fetched keys stay in use so long while their issuer is away. */
 const KEEP_SECONDS = 86_400;
+
+export function isEnded(issuer: Issuer): boolean {
+  return issuer.source === 'managed' && issuer.isRemoved === true;
+}
+
+function taken(): IssuerError {
+  return conflict('there is an issuer of this uri already');
+}
+
+function asTaken(error: unknown): never {
+  throw error instanceof IssuerError && error.code === 'conflict' ? taken() : error;
+}
 
 export function isManaged(issuer: Issuer): boolean {
   return issuer.source === 'managed';
@@ -77,57 +95,57 @@ export function openIssuers(vultr: Vultr): Issuers {
     const found = await records.find(key(id), clock.now());
     return found && shown(found);
   }
-  async function replace({ id, ...stored }: Issuer, changed: object): Promise<void> {
-    if (!(await records.replace(key(id), stored, { ...stored, ...changed })))
-      throw conflict('the issuer was changed by others');
+  async function require(id: string): Promise<Issuer> {
+    const found = await find(assertId(id, 'issuer'));
+    if (found === undefined || isEnded(found)) throw absent('issuer');
+    return found;
+  }
+  async function change(id: string, changeOf: (issuer: Issuer) => object): Promise<void> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const issuer = await require(id);
+      const { id: _, ...stored } = issuer;
+      const changed = { ...stored, ...changeOf(issuer) };
+      const uid = changed.source === 'external' ? uidOf(changed) : undefined;
+      if (await records.replace(key(id), stored, changed, uid).catch(asTaken)) return;
+    }
+    throw conflict('the issuer is being changed by others: try again');
   }
   return {
-    find,
-    list: all,
-    async require(id) {
-      const found = await find(assertId(id, 'issuer'));
-      if (found === undefined) throw absent('issuer');
-      return found;
-    },
+    ...{ find, require, change },
+    list: async () => (await all()).filter((issuer) => !isEnded(issuer)),
+    ended: async () => (await all()).filter(isEnded),
     async addManaged(id, provider) {
-      const payload: Managed = { source: 'managed', ...(provider === undefined ? {} : { provider }) };
+      const payload: Managed = { source: 'managed', provider };
       await records.insert(key(id), { payload }, clock.now());
     },
-    async addExternal({ provider, ...given }) {
+    async addExternal(given) {
       const id = randomUUID();
-      const payload: External = {
-        source: 'external',
-        ...given,
-        ...(provider === undefined ? {} : { provider }),
-      };
-      if (!(await records.insert(key(id), { payload, uid: uidOf(payload) }, clock.now())))
-        throw conflict('there is an issuer of this uri already');
+      const payload: External = { source: 'external', ...given };
+      if (!(await records.insert(key(id), { payload, uid: uidOf(payload) }, clock.now()))) throw taken();
       return id;
     },
-    async change(issuer, changed) {
-      const { id: _, ...stored } = { ...issuer, ...changed };
-      if (uidOf(stored) === uidOf(issuer)) return replace(issuer, changed);
-      await records.upsert(key(issuer.id), { payload: stored, uid: uidOf(stored) });
-    },
-    async link(issuer, provider) {
-      if (issuer.source !== 'managed' || issuer.provider !== undefined)
-        throw conflict('the issuer is that of another provider');
-      await replace(issuer, { provider });
-    },
-    async name(issuer) {
-      if (issuer.source === 'external' && issuer.isNamed !== true) await replace(issuer, { isNamed: true });
-    },
-    async remove(issuer) {
-      const { id } = issuer;
-      // From now on no provider can be made with it.
-      if (issuer.source === 'managed') await replace(issuer, { provider: id });
-      if (!(await records.remove(key(id)))) throw absent('issuer');
+    link: (id, provider) =>
+      change(id, (issuer) => {
+        if (!isManaged(issuer) || issuer.provider !== undefined)
+          throw conflict('the issuer is that of another provider');
+        return { provider };
+      }),
+    end: (id) =>
+      change(id, (issuer) => {
+        if (issuer.provider !== undefined) throw conflict('it is the issuer of a provider: delete that');
+        return { isRemoved: true };
+      }),
+    async remove(id) {
+      await records.remove(key(id));
     },
     async removeOf(provider) {
       for (const issuer of await all())
         if (issuer.provider === provider) await records.remove(key(issuer.id));
     },
-    trusted: (provider, uri, isFresh) => trusted(vultr, provider, uri, isFresh),
+    async trusted(provider, uri, isFresh) {
+      const issuer = await trusted(vultr, provider, uri, find);
+      return issuer && { id: issuer.id, uri, keys: await keysOf(vultr, issuer, isFresh) };
+    },
   };
 }
 
@@ -142,19 +160,22 @@ function uidOf({ uri, provider = ANY }: Pick<External, 'uri' | 'provider'>): str
 
 async function trusted(
   vultr: Vultr,
-  { id, issuerId }: Provider,
+  { id, issuerId, ring }: Provider,
   uri: string,
-  isFresh: boolean,
-): Promise<TrustedIssuer | undefined> {
+  find: Issuers['find'],
+): Promise<ExternalIssuer | undefined> {
   const { records, realm, clock } = vultr;
-  for (const provider of [id, ANY]) {
+  const of = async (provider: string) => {
     const found = await records.findBy({ realm, model: MODEL }, 'uid', uidOf({ uri, provider }), clock.now());
-    const issuer = found && (shown(found) as ExternalIssuer);
-    if (issuer === undefined) continue;
-    if (provider === ANY && issuer.isNamed === true && issuer.id !== issuerId) continue;
-    return { id: issuer.id, uri, keys: await keysOf(vultr, issuer, isFresh) };
-  }
-  return undefined;
+    return found && (shown(found) as ExternalIssuer);
+  };
+  const own = await of(id);
+  if (own !== undefined) return own;
+  // The one that it was made with may be another provider's too.
+  const named = issuerId === ring ? undefined : await find(issuerId);
+  if (named?.source === 'external' && named.uri === uri) return named;
+  const any = await of(ANY);
+  return any?.isNamed === true ? undefined : any;
 }
 
 /** Asked for again once they have expired, or where a token names one that is not there. */

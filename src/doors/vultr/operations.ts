@@ -1,5 +1,6 @@
 /** The API in OpenAPI 3.1's words. */
 import { jsonBody } from '../openapi.ts';
+import { CURSOR } from './paging.ts';
 
 type Part = Readonly<Record<string, unknown>>;
 
@@ -14,7 +15,10 @@ const SECURITY = [{ apiKey: [] }];
 const ID = { name: 'id', in: 'path', required: true, schema: { type: 'string', format: 'uuid' } };
 const PAGING = [
   { name: 'per_page', in: 'query', schema: { type: 'integer', minimum: 1, maximum: 500 } },
-  { name: 'cursor', in: 'query', schema: { type: 'string', maxLength: 0 } },
+  {
+    ...{ name: 'cursor', in: 'query', description: 'Of `links` of another page; empty: the first' },
+    schema: { type: 'string', pattern: `^$|${CURSOR.source}` },
+  },
 ];
 
 function answer(description: string, properties: Part): Part {
@@ -25,9 +29,11 @@ function answer(description: string, properties: Part): Part {
 const refused = (description: string): Part =>
   answer(description, { error: text, status: { type: 'integer' } });
 
+const AWAY = { 503: refused('Keys or records cannot be had at the moment') };
 const MANAGED = {
+  ...AWAY,
   401: refused('No API key of ours is shown'),
-  403: refused('The API key has not the scope'),
+  403: refused('The API key has not the scope, or is for other providers'),
   429: refused('Too many wrong API keys'),
 };
 const FOUND = { 404: refused('There is no such thing') };
@@ -38,11 +44,26 @@ const PROVIDER = {
   required: ['id', 'issuer_id', 'name'],
   properties: { id: text, issuer_id: text, name: text },
 };
-const ISSUER_FIELDS = ['id', 'source', 'uri', 'kid', 'kty', 'n', 'e', 'alg', 'use', 'jwks_fetched_at'];
+const ISSUER_FIELDS = [
+  'id',
+  'source',
+  'source_id',
+  'uri',
+  'kid',
+  'kty',
+  'n',
+  'e',
+  'alg',
+  'use',
+  'jwks_fetched_at',
+];
 const ISSUER = {
   type: 'object',
   required: [...ISSUER_FIELDS, 'jwks_expires_at'],
-  properties: Object.fromEntries([...ISSUER_FIELDS, 'jwks_expires_at'].map((name) => [name, text])),
+  properties: {
+    ...Object.fromEntries([...ISSUER_FIELDS, 'jwks_expires_at'].map((name) => [name, text])),
+    source_id: { type: ['string', 'null'], description: 'The one provider that takes its tokens' },
+  },
 };
 const META = {
   type: 'object',
@@ -72,7 +93,10 @@ const NEW_PROVIDER = {
 };
 const NEW_ISSUER = {
   source: { type: ['string', 'null'], enum: ['external', 'managed', '', null] },
-  source_id: { ...optional(2048), description: 'The one provider that takes its tokens' },
+  source_id: {
+    ...optional(2048),
+    description: 'The one provider that takes its tokens; empty at a change: none alone',
+  },
   ...Object.fromEntries(['uri', 'kid', 'kty', 'alg', 'use', 'n', 'e'].map((name) => [name, optional(2048)])),
 };
 
@@ -90,7 +114,7 @@ export const CREATE_PROVIDER = managed(
     201: answer('The provider', { provider: PROVIDER }),
     ...BODY,
     404: refused('There is no such issuer'),
-    409: refused('The issuer is that of another provider'),
+    409: refused('The issuer, or the key, is that of another provider'),
   },
   { requestBody: eitherWay('provider', NEW_PROVIDER, ['name']) },
 );
@@ -141,7 +165,7 @@ export const DELETE_ISSUER = managed(
 const open = (summary: string, properties: Part): Part => ({
   summary,
   parameters: [ID],
-  responses: { 200: answer(summary, properties), ...FOUND },
+  responses: { 200: answer(summary, properties), ...FOUND, ...AWAY },
 });
 
 export const ISSUER_JWKS = open('The public keys of an issuer', { keys: { type: 'array' } });
@@ -180,7 +204,7 @@ export const TOKEN: Part = {
     403: refused('The API key has not the scope tokens'),
     ...FOUND,
     429: MANAGED[429],
-    503: refused('No key signs, or the keys of an issuer are not known, at the moment'),
+    503: refused('No key signs, or keys or records cannot be had, at the moment'),
   },
 };
 
@@ -193,6 +217,7 @@ export function page(name: string): Part {
       default: { description: 'As RFC 6749, RFC 7009, RFC 7662 and OpenID Connect Core 1.0 say' },
       200: { description: 'A page, or claims' },
       303: { description: 'To the next page, or back to the client' },
+      ...AWAY,
     },
   };
 }

@@ -6,7 +6,8 @@ import { refuse } from './fields.ts';
 
 const PER_PAGE = { usual: 100, most: 500 };
 const READ_AT_ONCE = 500;
-const CURSOR = /^(next|prev)__([0-9a-f-]{36})$/;
+/** next__ID or prev__ID in base64. Any 36 characters are an id to begin at. */
+export const CURSOR = /^(?:bmV4dF9f|cHJldl9f)[A-Za-z0-9]{48}$/;
 
 export type Page<T> = {
   readonly items: readonly T[];
@@ -73,10 +74,8 @@ function perPage(given: unknown): number {
 
 function parseCursor(given: unknown): readonly string[] {
   if (given === undefined || given === '') return [];
-  const found =
-    typeof given === 'string' ? CURSOR.exec(Buffer.from(given, 'base64').toString('latin1')) : null;
-  if (found === null) throw refuse('cursor is none of ours');
-  return found;
+  if (typeof given !== 'string' || !CURSOR.test(given)) throw refuse('cursor is none of ours');
+  return /^(next|prev)__(.*)$/s.exec(Buffer.from(given, 'base64').toString('latin1')) ?? [];
 }
 
 function cursorOf(side: string, id: string): string {

@@ -1,7 +1,9 @@
 /** What the door is handed. */
 import type { KeyObject } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Context } from 'koa';
 import type { PublicDocuments } from '../../core/discovery.ts';
+import type { ErrorCode } from '../../core/errors.ts';
 import type { Clock } from '../../core/ports.ts';
 import type { RecordStore } from '../../core/records.ts';
 import type { Route } from '../door.ts';
@@ -26,6 +28,8 @@ export type HostHooks = {
   /** False once it was removed here or by another replica. */
   exists(spec: HostedSpec): Promise<boolean>;
   all(): Promise<readonly HostedSpec[]>;
+  /** Ends removals that were cut short, where some may be. */
+  tidy(): Promise<void>;
   /** By the token's own `iss`; `isFresh`: its keys are fetched again where that is due. */
   trusted(spec: HostedSpec, issuer: string, isFresh: boolean): Promise<TrustedIssuer | undefined>;
 };
@@ -44,6 +48,10 @@ export interface IssuerHost {
   /** Makes its keys, with this one as the first. Throws `invalid_request` where that is no key for RS256. */
   make(spec: HostedSpec, key: KeyObject | undefined): Promise<void>;
   documents(spec: HostedSpec): Promise<PublicDocuments>;
+  /** The same, without keeping it in memory or others from it. */
+  look(spec: HostedSpec): Promise<PublicDocuments>;
+  /** One in memory: by its ring, or the provider whose it is. */
+  kept(id: string): HostedSpec | undefined;
   /** A browser's request, or one of the endpoints below the issuer. */
   handle(spec: HostedSpec, request: IncomingMessage, response: ServerResponse): Promise<void>;
   token(spec: HostedSpec, given: TokenCall): Promise<TokenAnswer>;
@@ -77,8 +85,11 @@ export type VultrContext = {
   readonly publicKeys: (jwks: unknown) => readonly Jwk[];
   /** The network that a request comes from, to count by. */
   readonly networkOf: (request: IncomingMessage) => string;
-  /** For the audit log. */
+  /** The page of what is not there, for a browser. */
+  readonly showGone: (context: Context) => Promise<void>;
+  /** For the audit log: never a secret. */
   readonly tell: (event: Readonly<Record<string, unknown>>, message: string) => void;
+  readonly refused: (code: ErrorCode, detail: string) => void;
 };
 
 /** What the parts of the door share. */

@@ -1,13 +1,14 @@
 /** /v2/oidc/provider: providers, and what is below each of them. */
 import type { Context } from 'koa';
+import { IssuerError } from '../../core/errors.ts';
 import { parameterOf, type Route } from '../door.ts';
-import { answerJson, answerNothing } from './answers.ts';
+import { answerJson, answerNothing, shapeAnswer } from './answers.ts';
 import { type ApiKey, type ApiKeys, isFor } from './api-keys.ts';
-import { absent, conflict, parseKey, readWrapped, requireText, textOf } from './fields.ts';
+import { absent, forbidden, keyOf, readWrapped, requireText, textOf } from './fields.ts';
 import type { Issuers } from './issuers.ts';
 import * as operations from './operations.ts';
 import { pageOf } from './paging.ts';
-import type { IssuerHost, Vultr } from './parts.ts';
+import type { HostedSpec, IssuerHost, Vultr } from './parts.ts';
 import { type Provider, type Providers, specOf } from './providers.ts';
 import { answerToken, clientsOf } from './token.ts';
 
@@ -22,7 +23,6 @@ export type RouteParts = {
 /** Not for clients: browsers come there by themselves. */
 const PAGES = ['interaction', 'authorize/{uid}', 'endsession/confirm', 'endsession/success'];
 const NAME_MAX = 255;
-const KEY_MAX = 16 * 1024;
 
 export function providerRoutes(parts: RouteParts): readonly Route[] {
   const { vultr, providers } = parts;
@@ -36,7 +36,7 @@ export function providerRoutes(parts: RouteParts): readonly Route[] {
       ...{ method: 'POST', path: `${below}/token`, operation: operations.TOKEN },
       handle: one((context, provider) => answerToken(context, provider, parts)),
     },
-    ...documents(parts, path, one),
+    ...documents(parts, path),
     ...pages(parts, below, one),
   ];
 }
@@ -59,14 +59,12 @@ function management({ vultr, keys, providers, issuers }: RouteParts, path: strin
   };
   const create = async (context: Context) => {
     const key = await keys.require(context, 'providers:write');
-    if (key.providers !== undefined) throw conflict('this API key is for the providers that it names');
+    if (key.providers !== undefined) throw forbidden('this API key is for the providers that it names');
     const fields = await readWrapped(context, 'provider', ['name', 'issuer_id', 'private_key_b64']);
     const name = requireText(fields, 'name', NAME_MAX);
     const issuerId = textOf(fields, 'issuer_id', NAME_MAX);
     if (issuerId !== undefined) await issuers.require(issuerId);
-    const secret = textOf(fields, 'private_key_b64', KEY_MAX);
-    const own = secret === undefined ? undefined : parseKey(secret);
-    const made = await providers.create({ name, issuerId, key: own });
+    const made = await providers.create({ name, issuerId, key: keyOf(fields, 'private_key_b64') });
     vultr.tell({ provider: made.id, name, apiKey: key.name }, 'a provider was made');
     answerJson(context, 201, { provider: describe(made) });
   };
@@ -76,9 +74,10 @@ function management({ vultr, keys, providers, issuers }: RouteParts, path: strin
   };
   const remove = async (context: Context) => {
     const key = await keys.require(context, 'providers:write');
-    const provider = await mine(key, context);
-    await providers.remove(provider);
-    vultr.tell({ provider: provider.id, name: provider.name, apiKey: key.name }, 'a provider was removed');
+    const id = parameterOf(context, 'id');
+    if (!isFor(key, id)) throw absent('provider');
+    const { name } = await providers.remove(id);
+    vultr.tell({ provider: id, name, apiKey: key.name }, 'a provider was removed');
     answerNothing(context);
   };
   return [
@@ -94,22 +93,27 @@ function describe({ id, issuerId, name }: Provider) {
 }
 
 /** Open to everybody, as relying parties need them. */
-function documents({ vultr, host }: RouteParts, path: string, one: ForOne): readonly Route[] {
+function documents({ vultr, host, providers }: RouteParts, path: string): readonly Route[] {
+  const published = async (context: Context) => {
+    const id = parameterOf(context, 'id');
+    const spec = await orKept(host, id, async () => specOf(vultr, await providers.require(id)));
+    return host.documents(spec);
+  };
   const cacheable = (context: Context) =>
     context.set({
       'Cache-Control': `public, max-age=${vultr.cacheForSeconds}`,
       'Access-Control-Allow-Origin': '*',
     });
-  const discovery = one(async (context, provider) => {
-    const { metadata } = await host.documents(specOf(vultr, provider));
+  const discovery = async (context: Context) => {
+    const { metadata } = await published(context);
     cacheable(context);
     answerJson(context, 200, metadata);
-  });
-  const jwks = one(async (context, provider) => {
-    const { jwks: keys } = await host.documents(specOf(vultr, provider));
+  };
+  const jwks = async (context: Context) => {
+    const { jwks: keys } = await published(context);
     cacheable(context);
     answerJson(context, 200, keys);
-  });
+  };
   const known = '.well-known/openid-configuration';
   const besides = path.replace(/\/provider$/, '');
   return [
@@ -119,12 +123,28 @@ function documents({ vultr, host }: RouteParts, path: string, one: ForOne): read
   ];
 }
 
+/** What `find` finds; while that fails, the issuer in memory, whose documents are good on. */
+export async function orKept<T>(
+  host: IssuerHost,
+  id: string,
+  find: () => Promise<T>,
+): Promise<T | HostedSpec> {
+  try {
+    return await find();
+  } catch (error) {
+    const isAway = error instanceof IssuerError && error.code === 'temporarily_unavailable';
+    const kept = isAway ? host.kept(id) : undefined;
+    if (kept === undefined) throw error;
+    return kept;
+  }
+}
+
 /** What the OAuth server answers by itself: pages of a browser, and the endpoints of its tokens. */
 function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonly Route[] {
-  const pass = one(async (context, provider) => {
+  const answer = one(async (context, provider) => {
     const { req, res } = context;
     if (context.path.endsWith('/authorize') && context.method !== 'POST') fillScope(context, vultr, provider);
-    exactType(context);
+    shapeAnswer(context);
     try {
       context.respond = false;
       await host.handle(specOf(vultr, provider), req, res);
@@ -133,6 +153,15 @@ function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonl
       throw error;
     }
   });
+  const pass = async (context: Context) => {
+    try {
+      await answer(context);
+    } catch (error) {
+      const isGone = error instanceof IssuerError && error.code === 'not_found';
+      if (!isGone || context.accepts('json', 'html') !== 'html') throw error;
+      await vultr.showGone(context);
+    }
+  };
   const shown: readonly (readonly [string, readonly ('GET' | 'POST' | 'OPTIONS')[], boolean])[] = [
     ['authorize', ['GET', 'POST'], false],
     ['authorize/{uid}', ['GET'], false],
@@ -162,16 +191,4 @@ function fillScope(context: Context, vultr: Vultr, provider: Provider): void {
   if (scopes === undefined) return;
   url.searchParams.set('scope', scopes.join(' '));
   context.req.url = `${url.pathname}${url.search}`;
-}
-
-/** JSON is of the type application/json, and nothing behind it. */
-function exactType({ res }: Context): void {
-  const setHeader = res.setHeader.bind(res);
-  res.setHeader = (name, value) =>
-    setHeader(
-      name,
-      typeof value === 'string' && /^content-type$/i.test(name) && /^application\/json\s*;/.test(value)
-        ? 'application/json'
-        : value,
-    );
 }

@@ -1,10 +1,8 @@
 /** Providers as they are recorded: one is there from the moment that its keys are until its removal begins. */
-
-import type { KeyObject } from 'node:crypto';
-import { randomUUID } from 'node:crypto';
-import type { EpochSeconds } from '../../core/ports.ts';
+import { createHash, createPublicKey, type KeyObject, randomUUID } from 'node:crypto';
+import type { Clock, EpochSeconds } from '../../core/ports.ts';
 import { absent, assertId, conflict } from './fields.ts';
-import { type Issuers, isManaged } from './issuers.ts';
+import { type Issuer, type Issuers, isEnded, isManaged } from './issuers.ts';
 import { listAll } from './paging.ts';
 import type { HostedSpec, IssuerHost, Vultr } from './parts.ts';
 
@@ -18,6 +16,8 @@ export type Provider = {
 };
 
 type StoredProvider = Omit<Provider, 'id'> & {
+  /** The id of the key that it brought along. */
+  readonly broughtKey?: string;
   readonly state: 'making' | 'ready' | 'removing';
   readonly createdAt: EpochSeconds;
 };
@@ -34,39 +34,53 @@ export type Providers = {
   find(id: string): Promise<Provider | undefined>;
   /** Throws `not_found`. */
   require(id: string): Promise<Provider>;
-  remove(provider: Provider): Promise<void>;
-  /** Ends removals and makings that a stop has cut short. */
+  /** Goes on with a removal that was cut short. Throws `not_found`. */
+  remove(id: string): Promise<Provider>;
+  /** The same for an issuer. Throws `conflict` where it is that of a provider. */
+  removeIssuer(issuer: Issuer): Promise<void>;
+  /** Ends removals and makings that a stop or a fault has cut short: now and then, and after a fault. */
   tidy(): Promise<void>;
 };
 
 const MODEL = 'Provider';
 /** Nobody takes longer to make one. */
 const MAKING_SECONDS = 600;
+/** Those that other replicas have left are looked for so often. */
+const TIDY_SECONDS = 600;
 
 export function specOf({ base }: Pick<Vultr, 'base'>, { id, name, ring }: Provider): HostedSpec {
   return { ring, identifier: `${base}/provider/${id}`, provider: { id, name } };
 }
 
+/** A managed issuer that is no provider's yet. */
+export function unlinked({ base }: Pick<Vultr, 'base'>, id: string): HostedSpec {
+  return { ring: id, identifier: `${base}/issuer/${id}` };
+}
+
 export function openProviders(vultr: Vultr, issuers: Issuers, host: () => IssuerHost): Providers {
   const { records, realm, clock } = vultr;
+  const tidying = scheduleTidying(clock);
+  const { guarded } = tidying;
   const key = (id: string) => ({ realm, model: MODEL, id });
-  const shown = (id: string, { name, issuerId, ring }: StoredProvider): Provider => ({
-    ...{ id, name, issuerId, ring },
-  });
-  const all = async () =>
-    (await listAll(records, { realm, model: MODEL }, clock)).map(({ id, payload }) => ({
-      id,
-      stored: payload as StoredProvider,
-    }));
+  const all = () => allStored(vultr);
+  const stored = async (id: string) =>
+    (await records.find(key(id), clock.now()))?.payload as StoredProvider | undefined;
   async function find(id: string): Promise<Provider | undefined> {
-    const stored = (await records.find(key(id), clock.now()))?.payload as StoredProvider | undefined;
-    return stored?.state === 'ready' ? shown(id, stored) : undefined;
+    const found = await stored(id);
+    return found?.state === 'ready' ? shown(id, found) : undefined;
   }
-  async function erase(id: string, stored: StoredProvider): Promise<void> {
-    await host().remove(specOf(vultr, shown(id, stored)));
-    await issuers.removeOf(id);
-    await records.remove(key(id));
-  }
+  const erase = (id: string, stored: StoredProvider) =>
+    guarded(async () => {
+      await host().remove(specOf(vultr, shown(id, stored)));
+      await issuers.removeOf(id);
+      await forgetKey(vultr, id, stored);
+      await records.remove(key(id));
+    });
+  const eraseIssuer = (id: string) =>
+    guarded(async () => {
+      await host().remove(unlinked(vultr, id));
+      await issuers.remove(id);
+    });
   return {
     find,
     create: (wanted) => create(vultr, issuers, host(), wanted, erase),
@@ -78,18 +92,57 @@ export function openProviders(vultr: Vultr, issuers: Issuers, host: () => Issuer
       if (found === undefined) throw absent('provider');
       return found;
     },
-    async remove({ id }) {
-      const stored = (await records.find(key(id), clock.now()))?.payload as StoredProvider | undefined;
-      if (stored?.state !== 'ready') throw absent('provider');
-      const removing: StoredProvider = { ...stored, state: 'removing' };
-      if (!(await records.replace(key(id), stored, removing))) throw absent('provider');
+    async remove(id) {
+      const found = await stored(assertId(id, 'provider'));
+      if (found === undefined || found.state === 'making') throw absent('provider');
+      const removing: StoredProvider = { ...found, state: 'removing' };
+      if (found.state === 'ready' && !(await records.replace(key(id), found, removing)))
+        throw absent('provider');
       await erase(id, removing);
+      return shown(id, removing);
     },
-    async tidy() {
-      for (const { id, stored } of await all()) {
-        const isLate = stored.state === 'making' && stored.createdAt < clock.now() - MAKING_SECONDS;
-        if (isLate || stored.state === 'removing') await erase(id, stored);
-      }
+    async removeIssuer(issuer) {
+      if (!isManaged(issuer)) return issuers.remove(issuer.id);
+      if (!isEnded(issuer)) await issuers.end(issuer.id);
+      await eraseIssuer(issuer.id);
+    },
+    tidy: () =>
+      tidying.whereDue(async () => {
+        const late = clock.now() - MAKING_SECONDS;
+        for (const { id, stored } of await all())
+          if (stored.state === 'removing' || (stored.state === 'making' && stored.createdAt < late))
+            await erase(id, stored);
+        for (const { id } of await issuers.ended()) await eraseIssuer(id);
+      }),
+  };
+}
+
+async function allStored({ records, realm, clock }: Vultr) {
+  const found = await listAll(records, { realm, model: MODEL }, clock);
+  return found.map(({ id, payload }) => ({ id, stored: payload as StoredProvider }));
+}
+
+function shown(id: string, { name, issuerId, ring }: StoredProvider): Provider {
+  return { id, name, issuerId, ring };
+}
+
+/** What a fault has cut short is gone on with the next time; what others have left, now and then. */
+function scheduleTidying(clock: Pick<Clock, 'elapsed'>) {
+  let tidiedAt: number | undefined;
+  async function guarded(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      tidiedAt = undefined;
+      throw error;
+    }
+  }
+  return {
+    guarded,
+    async whereDue(work: () => Promise<void>): Promise<void> {
+      if (tidiedAt !== undefined && clock.elapsed() - tidiedAt < TIDY_SECONDS) return;
+      tidiedAt = clock.elapsed();
+      await guarded(work);
     },
   };
 }
@@ -112,14 +165,16 @@ async function create(
   const provider: Provider = { id, name, ring, issuerId: given?.id ?? ring };
   const place = { realm, model: MODEL, id };
   const { id: _, ...rest } = provider;
-  const making: StoredProvider = { ...rest, state: 'making', createdAt: clock.now() };
+  const brought = key === undefined ? {} : { broughtKey: thumbprintOf(key) };
+  const making: StoredProvider = { ...rest, ...brought, state: 'making', createdAt: clock.now() };
   await records.insert(place, { payload: making }, clock.now());
   try {
-    if (isTaken) await issuers.link(given, id);
+    await rememberKey(vultr, id, making);
+    if (isTaken) await issuers.link(given.id, id);
     else {
       await issuers.addManaged(ring, id);
       await host.make(specOf(vultr, provider), key);
-      if (given !== undefined) await issuers.name(given);
+      if (given !== undefined) await issuers.change(given.id, () => ({ isNamed: true }));
     }
     await records.replace(place, making, { ...making, state: 'ready' });
     return provider;
@@ -129,4 +184,27 @@ async function create(
     else await erase(id, making);
     throw error;
   }
+}
+
+const keyPlace = ({ realm }: Vultr, id: string) => ({ realm, model: 'BroughtKey', id });
+
+/** Two issuers with one key could each sign what only the other may. Throws `conflict`. */
+async function rememberKey(vultr: Vultr, provider: string, { broughtKey }: StoredProvider): Promise<void> {
+  if (broughtKey === undefined) return;
+  const place = keyPlace(vultr, broughtKey);
+  if (!(await vultr.records.insert(place, { payload: { provider } }, vultr.clock.now())))
+    throw conflict('private_key_b64 is the key of another provider');
+}
+
+async function forgetKey(vultr: Vultr, provider: string, { broughtKey }: StoredProvider): Promise<void> {
+  if (broughtKey === undefined) return;
+  const place = keyPlace(vultr, broughtKey);
+  const found = await vultr.records.find(place, vultr.clock.now());
+  if (found?.payload.provider === provider) await vultr.records.remove(place);
+}
+
+/** RFC 7638: what names the key in a JWKS. */
+function thumbprintOf(key: KeyObject): string {
+  const { e, kty, n } = createPublicKey(key).export({ format: 'jwk' });
+  return createHash('sha256').update(JSON.stringify({ e, kty, n })).digest('base64url');
 }

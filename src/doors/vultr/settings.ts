@@ -1,6 +1,6 @@
 /** The settings of `doors.vultr`. */
 import * as v from 'valibot';
-import { DAY, flag, life, scopes, text, VISIBLE } from '../setting-kinds.ts';
+import { audience, DAY, flag, life, scopes, text, urls, VISIBLE } from '../setting-kinds.ts';
 
 const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
 
@@ -17,7 +17,7 @@ const client = v.pipe(
             SECRET_HASH,
             'must be sha256: and the hash of a secret',
             'The SHA-256 of a secret, in base64url.',
-            'sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU',
+            'sha256:e5Ud6VMzKs0NsgcNJG3gb7CdUeYS_xF5G1yNJJAD2sw',
           ),
         ),
         v.minLength(1),
@@ -27,16 +27,8 @@ const client = v.pipe(
     ),
     public: flag('It has no way to keep a secret: PKCE is asked of it, and it exchanges no tokens.', false),
     redirectUris: v.pipe(
-      v.array(
-        v.pipe(
-          v.string(),
-          v.check((given) => URL.canParse(given), 'is no URL'),
-          v.description('Where people are sent back to.'),
-          v.examples(['https://shop.example.com/callback']),
-        ),
-      ),
+      urls('Where people may be sent back to.', 'https://shop.example.com/callback'),
       v.minLength(1),
-      v.description('Where people may be sent back to.'),
     ),
     scopes: v.optional(scopes('Every scope that it may have; one that asks for none gets these.'), [
       'openid',
@@ -60,12 +52,7 @@ const client = v.pipe(
 );
 
 const resource = v.strictObject({
-  audience: text(
-    VISIBLE,
-    'must be 1 to 255 visible ASCII characters',
-    'Its `aud`.',
-    'https://orders.example.com',
-  ),
+  audience,
   scopes: v.optional(scopes('The scopes that it knows.'), []),
 });
 

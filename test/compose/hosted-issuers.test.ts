@@ -1,0 +1,99 @@
+/** Rings of issuers that a door has made, where nobody's timer ticks. */
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { type TestContext, test } from 'node:test';
+import { type HostingParts, openHostedIssuers } from '../../src/compose/hosted-issuers.ts';
+import { openUntended, type RingParts } from '../../src/compose/keys.ts';
+import type { KeyStore } from '../../src/core/key-ports.ts';
+import type { HostedSpec, HostHooks } from '../../src/doors/vultr/parts.ts';
+import { describeKey } from '../../src/signers/key-material.ts';
+import { open as openMemory } from '../../src/stores/memory.ts';
+import { refusal } from '../conformance/key-store.ts';
+import { fakeClock } from '../fakes/clock.ts';
+import { fakeRecords } from '../fakes/records.ts';
+import { until } from '../system/start.ts';
+
+const SPEC: HostedSpec = { ring: 'r1', identifier: 'https://id.example.com/v2/oidc/issuer/r1' };
+const MAIN = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
+const config = {
+  issuer: 'https://id.example.com',
+  keys: { rotateEverySeconds: 604_800, publishAtLeastSeconds: 86_400, store: { name: 'postgres' } },
+} as RingParts['config'];
+
+/** Documents that others write too, who tell of it. */
+async function sharedStore() {
+  const watches = new Map<string, () => void>();
+  const store: KeyStore = {
+    ...(await openMemory()),
+    shared: true,
+    watch(name, onChange) {
+      watches.set(name, onChange);
+      return () => watches.delete(name);
+    },
+  };
+  return { store, watches };
+}
+
+async function open(t: TestContext, store: KeyStore, hooks: Partial<HostHooks> = {}) {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const parts = {
+    ...{ config, store, clock: fakeClock(), block: { accessTokenTtl: 3600, resources: [], spareKeys: 0 } },
+    ...{
+      records: fakeRecords(),
+      warn: () => undefined,
+      onFault: () => undefined,
+      ringChanged: () => undefined,
+    },
+    attestor: { own: { identifier: config.issuer, keys: () => [describeKey(MAIN, 'RS256')] } },
+  };
+  const all = { exists: async () => true, all: async () => [], tidy: async () => undefined, ...hooks };
+  const host = await openHostedIssuers(parts as unknown as HostingParts, all as unknown as HostHooks);
+  t.after(() => host.close());
+  return host;
+}
+
+test('what another replica changes in a ring in memory is taken over as soon as it is told', async (t) => {
+  const { store, watches } = await sharedStore();
+  const host = await open(t, store);
+  await host.make(SPEC, undefined);
+  const { keys } = (await host.documents(SPEC)).jwks;
+  const other = await openUntended({
+    ...{ identifier: SPEC.identifier, document: 'issuer-r1', store, config, clock: fakeClock() },
+    policy: () => ({ algorithms: [], longestTtlSeconds: 600 }) as never,
+    demands: { metadata: {}, longestTtlSeconds: 3600, algorithms: [] },
+    ...{ onFault: () => undefined, onRing: () => undefined, mustExist: true },
+  });
+  await other.revoke(String(keys[0]?.kid));
+  watches.get('issuer-r1')?.();
+  await until(
+    async () => !(await host.documents(SPEC)).jwks.keys.some(({ kid }) => kid === keys[0]?.kid) || undefined,
+    () => 'the revoked key to leave',
+  );
+  await host.remove(SPEC);
+  assert.equal(watches.size, 0);
+});
+
+test('one that is only looked at is not kept', async (t) => {
+  const { store, watches } = await sharedStore();
+  await (await open(t, store)).make(SPEC, undefined);
+  const host = await openHostedIssuers(
+    {
+      ...{ config, store, clock: fakeClock(), block: { accessTokenTtl: 3600, resources: [], spareKeys: 0 } },
+    } as never,
+    {} as HostHooks,
+  );
+  t.after(() => host.close());
+  watches.clear();
+  assert.equal((await host.look(SPEC)).jwks.keys.length, 2);
+  assert.equal(host.kept(SPEC.ring), undefined);
+  await host.documents(SPEC);
+  await host.look(SPEC);
+  assert.deepEqual(host.kept(SPEC.ring), SPEC);
+  assert.equal(watches.size, 1);
+});
+
+test('a key of the main issuer is no key of another', async (t) => {
+  const { store } = await sharedStore();
+  const host = await open(t, store);
+  await assert.rejects(host.make(SPEC, MAIN), refusal('conflict'));
+});
