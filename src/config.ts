@@ -4,6 +4,7 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import type * as v from 'valibot';
 import { adminPath, checkSettings, isDevelopment, publishAtLeast } from './config/checks.ts';
 import { decodeTree } from './config/decode.ts';
@@ -71,7 +72,7 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
   const { tree, syntax, reject } = await readSource(source, configSchema(NO_PLUGINS));
   const { rooms, problems: unloaded } = await loadNamed(tables, tree);
   const { decoded, problems } = decodeTree<Decoded>(tree, configSchema(rooms));
-  const findings = checkSettings(decoded, tree);
+  const findings = checkSettings(decoded, tree, source.file && resolve(source.file));
   const all = [...syntax, ...unloaded, ...problems, ...findings.problems];
   if (all.length > 0) {
     const rest = source.findMore && salvage(tree, rooms, [...unloaded, ...problems]);

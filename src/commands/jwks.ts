@@ -1,5 +1,5 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { replaceFile } from '../doors/token-files.ts';
 import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, ofIssuer } from './ask.ts';
 import { type Command, EXIT, JSON_OPTION } from './command.ts';
 import { makeDirectory } from './make-directory.ts';
@@ -48,6 +48,6 @@ async function writeDocuments({ metadata, jwks }: Documents, directory: string):
     'jwks.json': jwks,
   };
   for (const [name, document] of Object.entries(files))
-    await writeFile(join(wellKnown, name), JSON.stringify(document));
+    await replaceFile(join(wellKnown, name), JSON.stringify(document), { mode: 0o644, uid: -1, gid: -1 });
   return `${Object.keys(files).length} documents for ${metadata.issuer} written to ${wellKnown}\n`;
 }

@@ -8,8 +8,8 @@ type Key = {
   readonly algorithm: string;
   readonly state: string;
   readonly publishedAt: number;
-  readonly activatedAt?: number;
-  readonly removeAt?: number;
+  readonly activatedAt?: number | undefined;
+  readonly removeAt?: number | undefined;
 };
 type Keys = {
   readonly now: number;
@@ -150,10 +150,20 @@ async function readPassphrase(file: string): Promise<Buffer> {
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 }
 
+/** The ring has a time of its own, which no jump of the clock moves: what it comes to is told by the clock. */
 function formatKeys({ now, settings, keys }: Keys): string {
-  const rows = keys.map(
-    (key) => [key.algorithm, key.state, key.keyId, describe(key, now, settings)] as const,
-  );
+  const clock = Date.now() / 1000;
+  const moved = (at: number | undefined) => (at === undefined ? undefined : at + clock - now);
+  const rows = keys.map((key) => {
+    const { publishedAt, activatedAt, removeAt } = key;
+    const told = {
+      ...key,
+      publishedAt: publishedAt + clock - now,
+      activatedAt: moved(activatedAt),
+      removeAt: moved(removeAt),
+    };
+    return [key.algorithm, key.state, key.keyId, describe(told, clock, settings)] as const;
+  });
   const lines = [['ALG', 'STATE', 'KID', 'SINCE'] as const, ...rows].map(
     ([algorithm, state, keyId, text]) =>
       `${algorithm.padEnd(6)} ${state.padEnd(8)} ${keyId.padEnd(43)} ${text}`,

@@ -49,9 +49,9 @@ const RENEW_CHECK_MS = 3_600_000;
 
 export async function openListeners(parts: ListenersParts): Promise<Listeners> {
   const { config, frame } = parts;
-  const opened = new Map<Surface, Listener>();
+  const opened: { readonly surface: Surface; readonly listener: Listener }[] = [];
   const close = async (graceMs: number) => {
-    await Promise.all([...opened.values()].map((listener) => listener.close(graceMs)));
+    await Promise.all(opened.map(({ listener }) => listener.close(graceMs)));
   };
   const open = async (surface: Surface, target: ListenTarget) => {
     const onFault = (error: Error) => parts.warn(`${surface} listener: ${error.message}`);
@@ -63,7 +63,7 @@ export async function openListeners(parts: ListenersParts): Promise<Listeners> {
       onRefused: (limit) => parts.onRefused(surface, limit),
       ...(surface === 'workload' && { strictPeer: config.socket.strictPeer, onPeer: parts.onPeer }),
     });
-    opened.set(surface, listener);
+    opened.push({ surface, listener });
     return listener;
   };
   try {
@@ -75,9 +75,9 @@ export async function openListeners(parts: ListenersParts): Promise<Listeners> {
     const apart =
       config.private && (await open('private', { ...config.private.listen, tls: privateTls?.files }));
     const following = [shown && tls?.follow(shown), apart && privateTls?.follow(apart)];
-    await open('workload', workloadTarget(parts));
+    for (const target of workloadTargets(parts)) await open('workload', target);
     return {
-      addresses: Object.fromEntries([...opened].map(([surface, { address }]) => [surface, address])),
+      addresses: addressesOf(opened),
       caCertificate: (surface) => (surface === 'public' ? tls : privateTls)?.caCertificate,
       async reloadTls() {
         for (const each of following) await each?.reload();
@@ -93,6 +93,16 @@ export async function openListeners(parts: ListenersParts): Promise<Listeners> {
   }
 }
 
+/** By surface; of several sockets all. */
+function addressesOf(
+  opened: readonly { readonly surface: Surface; readonly listener: Listener }[],
+): Listeners['addresses'] {
+  const addresses: Partial<Record<Surface, string>> = {};
+  for (const { surface, listener } of opened)
+    addresses[surface] = [addresses[surface], listener.address].filter(Boolean).join(' ');
+  return addresses;
+}
+
 /** Thousands of sidecars renew at their own times, and each keeps its connection for seconds. */
 function limitsOf(surface: Surface, config: ListenersParts['config']): Partial<Limits> {
   const given = surface === 'workload' ? config.socket : surface === 'private' ? config.private : undefined;
@@ -103,13 +113,13 @@ function limitsOf(surface: Surface, config: ListenersParts['config']): Partial<L
     : { maxConnections, maxConnectionsPerAddress: given.maxConnectionsPerAddress };
 }
 
-/** systemd's socket where it hands one over, the configured path otherwise. */
-function workloadTarget({ config, env, names }: ListenersParts): ListenTarget {
-  const [inherited] = inheritedSockets(env);
-  if (inherited !== undefined) return { fd: inherited.fd };
+/** systemd's sockets where it hands some over, the configured path otherwise. */
+function workloadTargets({ config, env, names }: ListenersParts): readonly ListenTarget[] {
+  const inherited = inheritedSockets(env);
+  if (inherited.length > 0) return inherited.map(({ fd }) => ({ fd }));
   const { path, mode, group } = config.socket;
   const gid = group === undefined ? undefined : idOf(names.groups(), group);
-  return { path, mode, gid };
+  return [{ path, mode, gid }];
 }
 
 async function openTls(

@@ -28,13 +28,18 @@ export function adminPath({ admin, socket }: Partial<Decoded>): string | undefin
 }
 
 /** Keys that could not be decoded are absent, and what depends on them is left unsaid. */
-export function checkSettings(decoded: Partial<Decoded>, tree: Readonly<Record<string, unknown>>): Findings {
+export function checkSettings(
+  decoded: Partial<Decoded>,
+  tree: Readonly<Record<string, unknown>>,
+  file: string | undefined,
+): Findings {
   const problems: Problem[] = [];
   const warnings: string[] = [];
   const report: Report = (path, message) => problems.push({ path: formatPath(path), message });
   const warn: Report = (path, message) => warnings.push(`${formatPath(path)}: ${message}`);
   checkRotation(decoded, report);
   checkPaths(decoded, report);
+  checkTokenPaths(decoded, file, report);
   checkListeners(decoded, report, warn);
   checkNames(tree, report);
   warnOfRules(decoded, warn);
@@ -72,6 +77,34 @@ function checkPaths(decoded: Partial<Decoded>, report: Report): void {
   take(decoded.socket?.path, ['socket', 'path']);
   take(adminPath(decoded), ['admin', 'path']);
   for (const [index, { path }] of (decoded.tokens ?? []).entries()) take(path, ['tokens', index, 'path']);
+}
+
+/** A token file is replaced at its path, whatever was there: nothing that is read or kept may be. */
+function checkTokenPaths(decoded: Partial<Decoded>, file: string | undefined, report: Report): void {
+  const { tokens = [], socket, keys, records, public: shown, private: apart } = decoded;
+  const admin = adminPath(decoded);
+  const kept: readonly (readonly [string, string | undefined])[] = [
+    ['the configuration', file],
+    ['keys.encryption.file', keys?.encryption?.file],
+    ...pathsIn('keys.store', keys?.store.block),
+    ...pathsIn('records', records?.block),
+    ...pathsIn('public.tls', shown?.tls),
+    ...pathsIn('private.tls', apart?.tls),
+    ['the lock of socket.path', socket && `${socket.path}.lock`],
+    ['the lock of admin.path', admin && `${admin}.lock`],
+  ];
+  for (const [index, { path }] of tokens.entries()) {
+    const found = kept.find(([, other]) => other !== undefined && `${path}/`.startsWith(`${other}/`));
+    if (found !== undefined) report(['tokens', index, 'path'], `is a path of ${found[0]}`);
+  }
+}
+
+/** Those that a plug-in's or listener's block names. */
+function pathsIn(place: string, block: unknown): readonly (readonly [string, string])[] {
+  const values = typeof block === 'object' && block !== null ? Object.values(block) : [block];
+  return values.flatMap((value) =>
+    typeof value === 'string' && value.startsWith('/') ? [[place, value] as const] : [],
+  );
 }
 
 function checkListeners(

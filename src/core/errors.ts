@@ -30,12 +30,16 @@ export const ERROR_SENTENCES = {
 /** A code of the closed table above. */
 export type ErrorCode = keyof typeof ERROR_SENTENCES;
 
+export type Caller = { readonly pid: number; readonly uid: number; readonly gid: number };
+
 export type IssuerErrorOptions = {
   readonly cause?: unknown;
   /** Facts that policy lets the caller see: plain data, no secret. */
   readonly shown?: Readonly<Record<string, unknown>>;
   /** What was attested of whom it refuses: for the audit log. */
   readonly workload?: Workload;
+  /** Whom the kernel named where no more than that could be proven: for the audit log. */
+  readonly caller?: Caller | undefined;
   /** When a retry makes sense, in seconds (Retry-After, RFC 9110 section 10.2.3). */
   readonly retryAfterSeconds?: number;
 };
@@ -45,6 +49,7 @@ export class IssuerError extends Error {
   readonly detail: string;
   readonly shown: Readonly<Record<string, unknown>> | undefined;
   readonly workload: Workload | undefined;
+  readonly caller: Caller | undefined;
   readonly retryAfterSeconds: number | undefined;
 
   constructor(code: ErrorCode, detail: string, options: IssuerErrorOptions = {}) {
@@ -54,6 +59,7 @@ export class IssuerError extends Error {
     this.detail = detail;
     this.shown = options.shown;
     this.workload = options.workload;
+    this.caller = options.caller;
     this.retryAfterSeconds = options.retryAfterSeconds;
   }
 

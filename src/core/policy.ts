@@ -188,8 +188,8 @@ function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): P
       const granting = rules.find(
         ({ rule, allowsAudience }) =>
           (request.rule === undefined || rule.name === request.rule) &&
-          allowsAudience(request.audience) &&
-          rule.match.every((selector) => workload.selectors.has(selector)),
+          rule.match.every((selector) => workload.selectors.has(selector)) &&
+          allowsAudience(request.audience),
       );
       return granting === undefined
         ? refuse(rules, workload, request)

@@ -3,7 +3,7 @@
  * signers, stores, doors and observers depend on this file; it depends on none
  * of them.
  */
-import type { ErrorCode } from './errors.ts';
+import type { Caller, ErrorCode } from './errors.ts';
 import type { PublicJwk } from './key-ports.ts';
 
 /** Seconds since 1970-01-01T00:00:00Z, a whole number (NumericDate, RFC 7519 section 2). */
@@ -261,6 +261,8 @@ export type Refusal = {
   readonly audience: readonly string[];
   /** What was attested of the caller, where it came so far. */
   readonly workload?: Workload | undefined;
+  /** Whom the kernel named, where the peer is not proven. */
+  readonly caller?: Caller | undefined;
   /** Whose tokens were asked for, where it is not the main issuer. */
   readonly issuer?: string | undefined;
   readonly cause?: unknown;

@@ -222,6 +222,7 @@ function answerError(
       detail: error.detail,
       audience: context.state.audience ?? [],
       workload: error.workload,
+      caller: error.caller,
       cause: error.cause,
     });
   context.status = (door?.errorStatus ?? ERROR_STATUS)[error.code];

@@ -25,7 +25,11 @@ export function open(parts: StatusParts, surface: Surface): Door {
   return { name: 'status', surface, routes: [metrics, live, ready] };
 }
 
-function route(path: string, summary: string, handle: Route['handle']): Route {
+function route(path: string, summary: string, answer: Route['handle']): Route {
+  const handle: Route['handle'] = (context) => {
+    context.set('Cache-Control', 'no-store');
+    return answer(context);
+  };
   const operation = {
     summary,
     responses: { 200: { description: summary }, 503: { description: 'Not ready' } },

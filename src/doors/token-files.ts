@@ -49,6 +49,13 @@ export interface TokenFiles {
 const RETRY_SECONDS = 5;
 const RETRY_SPREAD = 0.6;
 const NAP_SECONDS = 30;
+/** A jump back by more makes what was signed before it useless. */
+const SET_BACK_SECONDS = 5;
+/** Files that are written at the same time, at the start. */
+const AT_ONCE = 16;
+
+type Span = { readonly from: EpochSeconds; readonly to: EpochSeconds };
+
 /** open(2): only to name what is below it, so that no right to list it is needed. */
 const O_PATH = 0o10000000;
 /** Of half a token's life, so that many machines do not renew in step. */
@@ -84,18 +91,28 @@ export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
     } catch (error) {
       parts.onRefresh(file, { error });
     }
-    if (!isClosed) sleep(file, seconds, parts.now() + seconds);
+    if (!isClosed) sleep(file, seconds, { from: parts.now(), to: parts.now() + seconds });
   }
 
-  /** A timer stands still while the machine sleeps, so the clock is looked at now and then. */
-  function sleep(file: TokenFile, seconds: number, dueAt: EpochSeconds): void {
+  /**
+   * A timer stands still while the machine sleeps, and a clock that was set back makes the token one
+   * of the future: so the clock is looked at now and then.
+   */
+  function sleep(file: TokenFile, seconds: number, { from, to }: Span): void {
     const nap = Math.min(seconds, NAP_SECONDS);
-    const wake = () =>
-      nap === seconds || parts.now() >= dueAt ? refresh(file) : sleep(file, seconds - nap, dueAt);
+    const wake = () => {
+      const now = parts.now();
+      const isDue = nap === seconds || now >= to || now < from - SET_BACK_SECONDS;
+      return isDue ? refresh(file) : sleep(file, seconds - nap, { from, to });
+    };
     timers.set(file.path, setTimeout(wake, nap * 1000));
   }
 
-  await Promise.all(parts.files.map(refresh));
+  const waiting = [...parts.files];
+  const next = async (): Promise<void> => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await refresh(file);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, next));
   return {
     missing: () => parts.files.map((file) => file.path).filter((path) => !written.has(path)),
     keysChanged() {

@@ -41,7 +41,7 @@ export function inheritedSockets(variables: ActivationVariables): InheritedSocke
     if (!isUnixListener(fd))
       throw new IssuerError(
         'server_error',
-        `inherited descriptor ${fd} ${name} is no listening UNIX stream socket`,
+        `inherited descriptor ${fd}${name && ` ${name}`} is no listening UNIX stream socket`,
       );
   }
   return sockets;

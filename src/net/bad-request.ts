@@ -1,6 +1,7 @@
 /** Answers to what is no proper HTTP request, so that no door ever sees it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { ERROR_SENTENCES, type ErrorCode } from '../core/errors.ts';
 import { errnoOf } from './kernel.ts';
 
@@ -36,6 +37,16 @@ export function answerClientError(error: Error, socket: Socket, halfAnswered: bo
     return;
   }
   const [status, word] = STATUS_LINES[code] ?? ['400 Bad Request', 'invalid_request'];
+  answerRaw(socket, status, word);
+}
+
+/** CONNECT comes with no response of Node's. */
+export function refuseConnect(socket: Duplex): void {
+  socket.on('error', () => undefined);
+  answerRaw(socket, '405 Method Not Allowed', 'method_not_allowed');
+}
+
+function answerRaw(socket: Duplex, status: string, word: ErrorCode): void {
   const body = bodyOf(word);
   const head = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close`;
   socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`, () => socket.destroy());

@@ -2,7 +2,7 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { answerClientError } from './bad-request.ts';
+import { answerClientError, refuseConnect } from './bad-request.ts';
 import { Connections, capturePeers, limitAddresses, type PeerOptions } from './connections.ts';
 import type { TlsPair } from './tls.ts';
 import { claimPath, type SocketPath } from './unix-path.ts';
@@ -75,6 +75,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     options.onRefused?.('all');
   });
   server.on('request', connections.gate(options.handler));
+  server.on('connect', (_, socket) => refuseConnect(socket));
   server.on('clientError', (error: Error, socket: Socket) =>
     answerClientError(error, socket, connections.isHalfAnswered(socket)),
   );

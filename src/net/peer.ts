@@ -3,7 +3,7 @@
  * that a process number used again is never taken for the one that connected.
  */
 import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node:fs';
-import { IssuerError } from '../core/errors.ts';
+import { type Caller, IssuerError } from '../core/errors.ts';
 import type { UnixPeer } from '../core/ports.ts';
 import * as kernel from './kernel.ts';
 import { type ProcessStatus, parseProcessStatus } from './process-status.ts';
@@ -37,8 +37,10 @@ const INVALID_ID = 0xffff_ffff;
  */
 export function capturePeer(fd: number, options: CaptureOptions, calls: PeerKernel = linux): CapturedPeer {
   const held: Held = { pidfd: undefined, directory: undefined };
-  return closingOnError(held, () => {
+  const naming: { caller?: Caller } = {};
+  return closingOnError(held, naming, () => {
     const { pid, uid, gid } = calls.peerCredentials(fd);
+    naming.caller = { pid, uid, gid };
     held.pidfd = unlessMissing(() => calls.peerPidfd(fd), 'ENOPROTOOPT');
     if (options.strict && held.pidfd === undefined) throw unproven('this kernel has no SO_PEERPIDFD');
     if (options.strict && pid === 0) throw unproven('the caller is outside of our pid namespace');
@@ -52,7 +54,7 @@ export function capturePeer(fd: number, options: CaptureOptions, calls: PeerKern
 export function peerOfPid(pid: number, calls: PeerKernel = linux): CapturedPeer {
   if (!Number.isInteger(pid) || pid < 1) throw unproven(`${pid} is no process number`);
   const held: Held = { pidfd: undefined, directory: undefined };
-  return closingOnError(held, () => {
+  return closingOnError(held, {}, () => {
     held.pidfd = openPidfd(pid, calls);
     held.directory = openProcess(pid, calls);
     if (held.directory === undefined) throw unproven(`/proc does not show process ${pid}`);
@@ -224,16 +226,20 @@ function unlessMissing<T>(call: () => T, missing: string): T | undefined {
   }
 }
 
-function closingOnError<T>(held: Held, capture: () => T): T {
+/** Its faults say whom the kernel `naming` has, where it has. */
+function closingOnError<T>(held: Held, naming: { readonly caller?: Caller }, capture: () => T): T {
   try {
     return capture();
   } catch (error) {
     release(held);
-    if (error instanceof IssuerError) throw error;
+    const { caller } = naming;
+    if (error instanceof IssuerError)
+      throw caller === undefined ? error : new IssuerError(error.code, error.detail, { caller });
     const code = kernel.errnoOf(error);
+    const why = { cause: error, caller };
     if (code === 'EMFILE' || code === 'ENFILE')
-      throw new IssuerError('temporarily_unavailable', 'no descriptor is left', { cause: error });
-    throw new IssuerError('peer_unproven', `the kernel would not say: ${code ?? error}`, { cause: error });
+      throw new IssuerError('temporarily_unavailable', 'no descriptor is left', why);
+    throw new IssuerError('peer_unproven', `the kernel would not say: ${code ?? error}`, why);
   }
 }
 

@@ -44,14 +44,14 @@ export function auditRecorder(
         throw error;
       }
     },
-    refused({ door, peer, code, detail, audience, workload, issuer, cause }) {
+    refused({ door, peer, code, detail, audience, workload, caller, issuer, cause }) {
       const fields = {
         door,
         iss: issuer,
         code,
         detail: detail.slice(0, TEXT_LENGTH),
         aud: audience.slice(0, AUDIENCES).map((text) => text.slice(0, TEXT_LENGTH)),
-        peer: describePeer(peer, workload),
+        peer: describePeer(peer, workload) ?? caller,
         err: cause,
       };
       try {

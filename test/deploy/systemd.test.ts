@@ -79,7 +79,14 @@ rules:
   - { name: own, match: ["unix:uid:${process.getuid?.()}"], subject: own, audiences: [sts.amazonaws.com] }
 `,
   );
-  const args = ['--listen', socket, '--setenv', `NOTIFY_SOCKET=${notifySocket}`];
+  const args = [
+    '--listen',
+    socket,
+    '--listen',
+    `${socket}.second`,
+    '--setenv',
+    `NOTIFY_SOCKET=${notifySocket}`,
+  ];
   const program = [process.execPath, SOURCE, 'serve', '--config', file];
   const child = spawn('systemd-socket-activate', [...args, ...program], { stdio: 'ignore' });
   t.after(() => child.kill('SIGKILL'));
@@ -95,6 +102,7 @@ test('the first caller starts the issuer, waits for it and gets a token; systemd
 
   assert.match((await askToken(socket, 'sts.amazonaws.com')).text, /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/);
   assert.equal((await messages.next()).value, 'READY=1');
+  assert.match((await askToken(`${socket}.second`, 'sts.amazonaws.com')).text, /^eyJ[\w-]+\./);
 
   child.kill('SIGHUP');
   assert.equal((await messages.next()).value, 'RELOADING=1');

@@ -111,6 +111,7 @@ suite('the frame around the doors', () => {
           detail: 'SECRET detail',
           audience: [],
           workload: undefined,
+          caller: undefined,
           cause: error.cause,
         },
       ]);

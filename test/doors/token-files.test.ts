@@ -140,6 +140,34 @@ suite('token files', () => {
     }
   });
 
+  test('are renewed soon after the clock was set back: what is in them is not valid yet', async (t) => {
+    const path = join(await scratch(t), 'token');
+    const { outcome, outcomes, tick, clock } = await opened(t, [fileAt(path)]);
+    await outcome();
+    clock.jump(-86_400);
+    tick(30);
+    await outcome();
+    assert.equal(decodeJwt(await readFile(path, 'utf8')).iat, clock.now());
+    tick(60);
+    await new Promise(setImmediate);
+    assert.equal(outcomes.length, 0);
+  });
+
+  test('are written a few at a time', async (t) => {
+    const directory = await scratch(t);
+    let [open, most] = [0, 0];
+    const vouched = () => {
+      open++;
+      most = Math.max(most, open);
+      setImmediate(() => open--);
+      return { workload: WEB, rule: undefined };
+    };
+    const files = Array.from({ length: 100 }, (_, index) => fileAt(join(directory, `${index}`), { vouched }));
+    const { tokens } = await opened(t, files);
+    assert.deepEqual(tokens.missing(), []);
+    assert.ok(most <= 16, `${most} at once`);
+  });
+
   test('are replaced as a whole: who reads the old one goes on reading it', async (t) => {
     const path = join(await scratch(t), 'token');
     await writeFile(path, 'old', { mode: 0o644 });

@@ -1,6 +1,8 @@
 /** Peers as older and stranger kernels tell them. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { IssuerError } from '../../src/core/errors.ts';
 import type { PeerKernel } from '../../src/net/peer.ts';
 import { startActor } from '../attack/actor.ts';
 import { fails, isCode, openDescriptors, openServer } from '../attack/capture.ts';
@@ -9,7 +11,10 @@ test('without SO_PEERPIDFD the held directory does, and strict refuses', async (
   const { path, accepted } = await openServer(t);
   startActor(t, 's = connect(sys.argv[1])\nwait()', path);
   const { capture } = await accepted();
-  assert.throws(() => capture(true, { peerPidfd: fails('ENOPROTOOPT') }), isCode('peer_unproven'));
+  assert.throws(
+    () => capture(true, { peerPidfd: fails('ENOPROTOOPT') }),
+    ({ code, caller }: IssuerError) => code === 'peer_unproven' && caller?.uid === process.getuid?.(),
+  );
   const lax = capture(false, { peerPidfd: fails('ENOPROTOOPT') });
   lax.assertSame();
   assert.notEqual(lax.proc, undefined);

@@ -80,6 +80,13 @@ test('a refusal has one line; one by our own fault is an error with its cause', 
   assert.equal(last().err.message, 'boom');
 });
 
+test('a caller that is not proven is told as the kernel named it', () => {
+  const { recorder, last } = capture();
+  const caller = { pid: 4711, uid: 1234, gid: 1235 };
+  recorder.refused(refusal({ peer: undefined, code: 'peer_unproven', caller }));
+  assert.deepEqual(last().peer, caller);
+});
+
 test('audit lines are written at every log level', () => {
   const { recorder, lines } = capture('error');
   recorder.issued(issuance());
