@@ -41,6 +41,7 @@ test('Authlib (Python): code, refresh, userinfo, device, client credentials', as
     jwks: { keys: [{ ...(await exportJWK(publicKey)), alg: 'RS256' }] },
     grants: ['client_credentials'],
     scopes: ['orders.read'],
+    tokenUrlAudience: true, // which is what Authlib says
   };
   const server = await startOAuth(t, {
     clients: [WEB, TV, MACHINE, signer],

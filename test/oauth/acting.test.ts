@@ -1,6 +1,6 @@
 /** Who acts for whom: `act` and `may_act` of tokens that are exchanged (RFC 8693 sections 4.1 and 4.4). */
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { before, suite, test } from 'node:test';
 import { decodeJwt, exportJWK, SignJWT } from 'jose';
 import { scopeOf } from '../system/suite.ts';
@@ -10,7 +10,7 @@ const FORGE = 'https://forge.example.com';
 const OTHER = 'https://other.example.com';
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
-const GATE = { id: 'gate', secrets: [hashOf('gate')], grants: ['token_exchange'], scopes: [] };
+const GATE = { id: 'gate', secrets: [hashOf('gate')], grants: ['token_exchange', 'jwt_bearer'], scopes: [] };
 
 suite('who acts', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -114,5 +114,19 @@ suite('who acts', { concurrency: 1 }, () => {
     ];
     for (const [index, { status, body }] of wrong.entries())
       assert.deepEqual([status, body.error], [400, 'invalid_request'], `${index}: ${JSON.stringify(body)}`);
+  });
+
+  test('jwt_bearer keeps it and believes it too', async () => {
+    const bearer = async (claims: Record<string, unknown>) => {
+      const assertion = await sign({ jti: randomUUID(), ...claims });
+      const grant = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+      return post(server.token, { grant_type: grant, audience: 'cloud', assertion }, basic('gate', 'gate'));
+    };
+    const { status, body } = await bearer({ act: { sub: 'one' } });
+    assert.equal(status, 200, JSON.stringify(body));
+    assert.deepEqual(decodeJwt(String(body.access_token)).act, { sub: 'one' });
+    assert.equal((await bearer({ may_act: { sub: 'gate', iss: server.issuer } })).status, 200);
+    const refused = await bearer({ may_act: { sub: 'robot' } });
+    assert.deepEqual([refused.status, refused.body.error], [400, 'invalid_grant']);
   });
 });

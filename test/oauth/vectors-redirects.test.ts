@@ -245,6 +245,8 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
       [out.status, out.headers.get('location')],
       [303, '/connect/endsession?client_id=web&state=s'],
     );
+    const both = await post(`${server.issuer}/connect/endsession?client_id=web`, 'state=s');
+    assert.equal(both.headers.get('location'), '/connect/endsession?client_id=web&state=s');
     const long = await post(`${server.issuer}${pathname}`, `state=${'s'.repeat(6000)}`);
     assert.deepEqual([long.status, long.body.error], [413, 'request_too_large']);
     const json = await post(`${server.issuer}${pathname}`, '{}', { 'Content-Type': 'application/json' });

@@ -22,7 +22,6 @@ const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 const JSON_ONLY =
   /\/(token|deviceauthorization|introspect|revocation|userinfo|par|register)$|\/register\/[^/]*$/;
 const LOOKS_AT_TOKENS = /\/(introspect|revocation)$/;
-/** Without a query: a form has everything. */
 const FOR_PEOPLE = /\/(authorize|endsession)$/;
 /** A request's head is bounded, and cookies are in it too. */
 const QUERY_MAX = 5000;
@@ -67,12 +66,13 @@ export async function prepare(
  * for what no address holds.
  */
 export function sentByForm({ method, url = '', form }: PreparedRequest): string | undefined {
-  if (method !== 'POST' || !FOR_PEOPLE.test(url)) return undefined;
+  const [path = '', before = ''] = url.split('?', 2);
+  if (method !== 'POST' || !FOR_PEOPLE.test(path)) return undefined;
   if (form === undefined) throw malformed('the body is no form');
-  const query = form.toString();
+  const query = [before, form.toString()].filter((part) => part !== '').join('&');
   if (query.length > QUERY_MAX)
     throw new IssuerError('request_too_large', `a form of more than ${QUERY_MAX} characters`);
-  return `${url}?${query}`;
+  return `${path}?${query}`;
 }
 
 /** RFC 6749 section 3.2, also of parameters that nobody knows. Throws `invalid_request`. */

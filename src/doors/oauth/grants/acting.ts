@@ -34,7 +34,7 @@ export function assertMayAct(subject: ClaimSet, acting: Actor): void {
   if (named === undefined) return;
   const { sub, iss = subject.iss } = Object(named) as ClaimSet;
   if (typeof sub !== 'string' || sub !== acting.sub || iss !== acting.iss)
-    throw refusal('may_act of subject_token names somebody else');
+    throw refusal('may_act of the token that is shown names somebody else');
 }
 
 function refusal(reason: string): IssuerError {

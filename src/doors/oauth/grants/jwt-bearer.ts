@@ -5,6 +5,7 @@ import type { Workload } from '../../../core/ports.ts';
 import type { RecordKey } from '../../../core/records.ts';
 import { hash } from '../adapter.ts';
 import type { Engine } from '../parts.ts';
+import { actOf, assertMayAct } from './acting.ts';
 import { provenKey } from './bound.ts';
 import { type Decided, decidedRequest, requireAudience } from './decided.ts';
 import { answer, type GrantModule, inOAuthWords } from './grant.ts';
@@ -28,7 +29,11 @@ async function redeem(ctx: KoaContextWithOIDC, engine: Engine): Promise<void> {
   let decided: Decided | undefined;
   const request = (workload: Workload) => {
     assertForUsAlone(workload, shown);
-    decided = decidedRequest(ctx, engine, workload, jkt === undefined ? {} : { cnf: { jkt } });
+    const said = workload.assertion?.claims ?? {};
+    assertMayAct(said, { sub: ctx.oidc.client?.clientId, iss: engine.issuer.identifier });
+    const act = actOf(said, undefined);
+    const cnf = jkt === undefined ? {} : { cnf: { jkt } };
+    decided = decidedRequest(ctx, engine, workload, { ...(act === undefined ? {} : { act }), ...cnf });
     return decided.request;
   };
   const issued = await onceOnly(engine, assertion, (accept) =>
