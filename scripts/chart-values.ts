@@ -68,7 +68,8 @@ const image = v.strictObject({
 
 const certificate = {
   port,
-  maxConnectionsPerAddress: count(1, 16_384),
+  maxConnections: count(1, 65_536),
+  maxConnectionsPerAddress: count(1, 65_536),
   tlsSecret: name,
   certManager: v.strictObject({ enabled: flag, issuerRef: v.union([v.strictObject({}), named]) }),
 };

@@ -18,6 +18,7 @@ private:
   {{- else }}
   tls: { bootstrap: { names: {{ include "mintmark.privateNames" . }} } }
   {{- end }}
+  maxConnections: {{ .Values.private.maxConnections }}
   maxConnectionsPerAddress: {{ .Values.private.maxConnectionsPerAddress }}
 status: { listen: "{{ .Values.listenAddress }}:9464" }
 keys:
@@ -106,6 +107,9 @@ stopWithin: {{ .Values.stopWithin }}
 {{- end -}}
 {{- if le (int64 .Values.terminationGracePeriodSeconds) (add .Values.drainSeconds (include "mintmark.seconds" .Values.stopWithin | int64)) -}}
 {{- fail "terminationGracePeriodSeconds must be more than drainSeconds and stopWithin together" -}}
+{{- end -}}
+{{- if lt (int .Values.private.maxConnections) (int .Values.private.maxConnectionsPerAddress) -}}
+{{- fail "private.maxConnectionsPerAddress is above private.maxConnections" -}}
 {{- end -}}
 {{- if or (hasSuffix ":443" (urlParse .Values.issuer).host) (contains "/.well-known" .Values.issuer) -}}
 {{- fail "issuer must be in normal form: without :443, and without .well-known in its path" -}}
