@@ -205,11 +205,11 @@ export type Call = {
 };
 
 const LOAD = `const { request } = require('node:http');
-const { AUDIENCE, EVERY_MS } = process.env;
+const { AUDIENCE, EVERY_MS, TIMEOUT_MS } = process.env;
 const ask = () => new Promise((done) => {
   const at = Date.now();
   const end = (call) => done({ at, ms: Date.now() - at, isReused: false, ...call });
-  request({ socketPath: process.env.MINTMARK_SOCKET, path: '/v1/tokens/oidc', method: 'POST', timeout: 30000 },
+  request({ socketPath: process.env.MINTMARK_SOCKET, path: '/v1/tokens/oidc', method: 'POST', timeout: Number(TIMEOUT_MS) },
     async (response) => {
       const text = (await response.toArray()).join('');
       const isReused = response.headers['mintmark-token'] === 'reused';
@@ -217,6 +217,7 @@ const ask = () => new Promise((done) => {
       const { kid } = JSON.parse(Buffer.from(text.split('.')[0], 'base64url'));
       end({ status: 200, isReused, kid, token: text });
     })
+    .on('timeout', function () { this.destroy(new Error('no answer in time')); })
     .on('error', ({ message }) => end({ status: 0, error: message }))
     .end(JSON.stringify({ aud: AUDIENCE }));
 });
@@ -241,7 +242,7 @@ export function startLoad(
     ...options,
     image: MINTMARK,
     command: ['node', '-e', LOAD],
-    env: { AUDIENCE: audience, EVERY_MS: String(everyMs) },
+    env: { AUDIENCE: audience, EVERY_MS: String(everyMs), TIMEOUT_MS: '30000', ...options.env },
   });
 }
 
