@@ -92,15 +92,19 @@ const Fields = v.object({
   claimed: v.optional(
     v.pipe(
       v.array(
-        v.pipe(v.string(), v.regex(/^sidecar:[a-z-]+:[\x20-\x7e]{1,255}$/, 'is no claim of a sidecar')),
+        v.pipe(
+          v.string('must be texts'),
+          v.regex(/^sidecar:[a-z-]+:[\x20-\x7e]{1,255}$/, 'is no claim of a sidecar'),
+        ),
+        'must be a list',
       ),
-      v.maxLength(CLAIMED_MAX),
+      v.maxLength(CLAIMED_MAX, `has more than ${CLAIMED_MAX} claims`),
     ),
     [],
   ),
   audience: v.unknown(),
-  ttl: v.optional(v.pipe(v.number(), v.integer())),
-  aws_principal_tags: v.optional(v.boolean()),
+  ttl: v.optional(v.pipe(v.number('must be seconds'), v.integer('must be whole seconds'))),
+  aws_principal_tags: v.optional(v.boolean('must be true or false')),
 });
 
 /** RFC 6750 section 2.1. Throws `peer_unproven`. */

@@ -1,6 +1,8 @@
 /** Workloads: pods with a shell and curl that know nothing of Mintmark, and one that asks without end. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { apply, createNamespace, eventually, get, kubectl, type Manifest, tryKubectl } from './cluster.ts';
 import { MINTMARK, WORKLOAD } from './images.ts';
 
@@ -156,6 +158,16 @@ export async function containerId(pod: Pod, container: string): Promise<string> 
   const { containerStatuses = [] } = (await podOf(pod)).status;
   const found = containerStatuses.find(({ name }) => name === container);
   return found?.containerID?.split('//')[1] ?? 'none';
+}
+
+/** One that no program of this machine has at the moment. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
 }
 
 export const inPod = (pod: Pod, ...command: string[]) => inContainer(pod, 'app', ...command);

@@ -46,3 +46,17 @@ suite('a body of a caller unknown', () => {
     assert.equal(asked.length, 2);
   });
 });
+
+test('a field of the wrong form is named in words', async (t) => {
+  const { served } = await door(t);
+  for (const [fields, reason] of [
+    [{ claimed: 'x' }, 'claimed: must be a list'],
+    [{ claimed: [1] }, 'claimed: must be texts'],
+    [{ claimed: ['unix:uid:0'] }, 'claimed: is no claim of a sidecar'],
+    [{ ttl: '1' }, 'ttl: must be seconds'],
+    [{ aws_principal_tags: 1 }, 'aws_principal_tags: must be true or false'],
+  ] as const) {
+    const { status, text } = await served.ask(PATH, post({ audience: 'a', ...fields }));
+    assert.deepEqual([status, JSON.parse(text).reason], [400, reason]);
+  }
+});

@@ -345,6 +345,9 @@ suite("the webhook's configuration", () => {
       { statusListen: 'localhost:9464' },
       { resources: { limits: { memory: 'lots' } } },
       { resources: { limit: {} } },
+      { resources: { requests: { memory: '128Mi' } } },
+      { resources: { requests: { cpu: '1' }, limits: { cpu: '999m' } } },
+      { resources: { requests: { memory: '1Ki' }, limits: { memory: '1Ki' } } },
       { maxInFlight: 0 },
     ];
     for (const bad of wrong) assert.throws(() => v.parse(config, { ...least, ...bad }), JSON.stringify(bad));

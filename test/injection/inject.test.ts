@@ -316,6 +316,15 @@ suite('Pod Security Standards', () => {
   });
 });
 
+test('an annotated memory that no sidecar could start with is refused', () => {
+  const little = pod({ memory: '1Ki' });
+  assert.throws(
+    () => injectPod(little, SETTINGS, CONTEXT),
+    refusal('invalid_request', /memory is 1Ki: 32Mi is the least that a sidecar runs with/),
+  );
+  injectPod(pod({ memory: '32Mi' }), SETTINGS, CONTEXT);
+});
+
 suite('parsePod', () => {
   test('takes what Kubernetes takes, null for nothing among it', () => {
     for (const good of [
