@@ -3,6 +3,7 @@
  * schemas where a value becomes a setting. Draft 7 is what every helm reads. Helm prints a
  * pattern as it is, so what needs a long one is left to templates/_checks.tpl, which says it in words.
  */
+import { isMap } from '../src/core/json.ts';
 import { chartValues } from './chart-values.ts';
 import { generate } from './generated.ts';
 import { jsonSchemaOf } from './json-schema.ts';
@@ -50,8 +51,4 @@ function withPatternProperties(node: Node, { minLength = 0, maxLength = '', not 
     patternProperties: { [`^.{${minLength},${maxLength}}$`]: additionalProperties },
     additionalProperties: false,
   };
-}
-
-function isMap(value: unknown): value is Node {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,7 +1,7 @@
 /** What a failed call to the Kubernetes API means to a caller, and to the operator who reads the log. */
 import { IssuerError } from '../core/errors.ts';
 
-export type ApiCall = { readonly verb: string; readonly resource: string; readonly namespace?: string };
+type ApiCall = { readonly verb: string; readonly resource: string; readonly namespace?: string };
 
 const RETRY_SECONDS = 2;
 

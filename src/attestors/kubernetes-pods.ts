@@ -54,7 +54,7 @@ export function watchPods(config: KubeConfig, api: CoreV1Api, warn: (message: st
 }
 
 /** It tells of a list and of a watch that failed in the same way: the verb is what a missing right is named by. */
-export function informerOf<T extends V1Pod | V1Namespace>(
+function informerOf<T extends V1Pod | V1Namespace>(
   config: KubeConfig,
   path: string,
   list: () => Promise<KubernetesListObject<T>>,

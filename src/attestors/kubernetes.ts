@@ -109,7 +109,7 @@ export async function open(
   return createAttestor(block, review, watchPods(kube, kube.makeApiClient(CoreV1Api), warn), limit);
 }
 
-export type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations' | 'sidecarImages'>;
+type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations' | 'sidecarImages'>;
 
 /** Shape: Attestor of core/ports.ts. */
 export function createAttestor(
@@ -171,7 +171,7 @@ function imagesFor(container: ContainerProof, images: PodImages): PodImages {
   return { ...images, digest: undefined, unproven: { ...images.unproven, [DIGEST]: why } };
 }
 
-export function describePod(
+function describePod(
   { labels, annotations }: PodSettings,
   reviewed: ReviewedPod,
   pod: V1Pod,

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Context } from 'koa';
 import { IssuerError } from '../core/errors.ts';
+import { isMap } from '../core/json.ts';
 import { decodeText } from './body.ts';
 import { type CaBundle, keepCaBundle } from './ca-bundle.ts';
 import { answerJson, type Door } from './door.ts';
@@ -129,10 +130,6 @@ function parseJson(bytes: Buffer): unknown {
 
 function malformed(reason: string): IssuerError {
   return new IssuerError('invalid_request', reason, { shown: { reason } });
-}
-
-function isMap(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** The `response`: always an answer to this very request, whatever happens. */

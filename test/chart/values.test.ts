@@ -93,7 +93,10 @@ const wrong: readonly [string, RegExp][] = [
     'rules[0].subject=x:{k8s.namespace}:{k8s.sa}',
     /rules\[0\]\.subject: nothing is known as \{k8s\.namespace\}; known: \{host\} \{k8s\.ns\}/,
   ],
-  ['rules[0].subject=x:{k8s.pod-name}:{k8s.node}:{k8s.pod-uid}', /rules\[0\]\.subject could be 193 bytes long/],
+  [
+    'rules[0].subject=x:{k8s.pod-name}:{k8s.node}:{k8s.pod-uid}',
+    /rules\[0\]\.subject could be 193 bytes long/,
+  ],
   ['rules[0].subject=x:{k8s.pod-name}-{k8s.node}', /rules\[0\]\.subject: a variable follows another/],
   ['rules[0].subject=a{', /rules\[0\]\.subject has a lone brace/],
   ['rules[0].subject=x:{k8s.sa:x}', /rules\[0\]\.subject: \{k8s\.sa:x\} is no variable/],
