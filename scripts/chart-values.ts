@@ -8,7 +8,7 @@ import { attestors } from '../src/attestors/index.ts';
 import { loadEvery } from '../src/config/rooms.ts';
 import { audience } from '../src/config/scalars.ts';
 import { configSchema } from '../src/config/schema.ts';
-import { durationPattern, ISSUER, ISSUER_MAX_LENGTH } from '../src/config/units.ts';
+import { ISSUER_MAX_LENGTH } from '../src/config/units.ts';
 import { doors } from '../src/doors/index.ts';
 import { IMAGE } from '../src/doors/webhook-settings.ts';
 import { stores } from '../src/stores/index.ts';
@@ -68,7 +68,8 @@ const image = v.strictObject({
 
 const certificate = {
   port,
-  maxConnectionsPerAddress: count(1, 16_384),
+  maxConnections: count(1, 65_536),
+  maxConnectionsPerAddress: count(1, 65_536),
   tlsSecret: name,
   certManager: v.strictObject({ enabled: flag, issuerRef: v.union([v.strictObject({}), named]) }),
 };
@@ -125,23 +126,27 @@ function extra(settings: readonly string[]) {
   });
 }
 
-/** The issuer is no development issuer, so that a key is published for a day before it signs. */
-const productionRotation = v.pipe(text, v.regex(durationPattern(86_400, 365 * 86_400)));
+const rotation = v.pipe(text, v.regex(/^[0-9]+[smhd]$/));
+/** Its numbers are looked at by a template. */
+const statusListen = v.optional(
+  v.pipe(text, v.regex(/^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-f:.]+\]):[0-9]{4,5}$/)),
+);
 
 /** What the chart says of a setting is what the program takes. */
 function settingsOf(program: ReturnType<typeof configSchema>['entries']) {
   const { rules, public: listener, log, stopWithin } = program;
   return {
+    // Empty is what values.yaml has: a template says what to do.
     issuer: v.pipe(
       text,
-      v.regex(new RegExp(ISSUER.source.replace('https?', 'https'))),
+      v.regex(/^(|https:\/\/[a-z0-9.:[\]-]+(\/[A-Za-z0-9._~-]+)*)$/),
       v.maxLength(ISSUER_MAX_LENGTH),
     ),
     rules,
     audience: audience('The audience of the tokens of sidecars.', 'mintmark'),
     keys: v.strictObject({
-      rotateEvery: productionRotation,
-      publishAtLeast: productionRotation,
+      rotateEvery: rotation,
+      publishAtLeast: rotation,
       secretName: name,
       keepOnUninstall: flag,
     }),
@@ -176,7 +181,7 @@ export async function chartValues() {
     fullnameOverride: label,
     existingKek: v.strictObject({ name, key: v.pipe(text, v.regex(/^[A-Za-z0-9._-]+$/)) }),
     attestor: v.strictObject(attestor),
-    sidecar: v.strictObject({ image: orEmpty(IMAGE.source.slice(1, -1)), ...sidecar }),
+    sidecar: v.strictObject({ image: orEmpty(IMAGE.source.slice(1, -1)), ...sidecar, statusListen }),
     webhook: v.strictObject({
       enabled: flag,
       namespaceSelector: selector,
@@ -206,10 +211,4 @@ export async function chartValues() {
     tests: v.strictObject({ enabled: flag }),
     extra: extra(Object.keys(program)),
   });
-}
-
-/** Selectors of the kinds that some attestor proves; the schema of the rules knows their form only. */
-export async function selectorPattern(): Promise<string> {
-  const modules = await Promise.all(Object.values(attestors).map((load) => load()));
-  return `^(?:${modules.flatMap(({ kinds }) => [...kinds]).join('|')}):[^:]`;
 }

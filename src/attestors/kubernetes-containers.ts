@@ -48,19 +48,21 @@ const LOOKS = 5;
 const LOOK_AGAIN_MS = 250;
 
 /**
- * The pod, once it has the container that is claimed, where rules want to know it. Throws
- * `temporarily_unavailable` where the container may still turn up.
+ * The pod, once it has the container that is claimed, where rules want to know it, and is settled or does not
+ * become so. Throws `temporarily_unavailable` where the container may still turn up.
  */
 export async function podWithContainer(
   look: () => Promise<V1Pod>,
   claimed: readonly Selector[],
   wanted: ReadonlySet<SelectorKind>,
+  isSettled: (pod: V1Pod) => boolean = () => true,
 ): Promise<V1Pod> {
   for (let left = LOOKS; ; left -= 1) {
     const pod = await look();
     const proof = containerOf(pod, claimed);
-    const isWaiting = 'unproven' in proof && proof.unproven === 'container_starting';
-    if (!isWaiting || !wanted.has(CONTAINER_KIND)) return pod;
+    const isStarting = 'unproven' in proof && proof.unproven === 'container_starting';
+    const isWaiting = isStarting && wanted.has(CONTAINER_KIND);
+    if (!isWaiting && (left === 0 || isSettled(pod))) return pod;
     if (left === 0) break;
     await sleep(LOOK_AGAIN_MS);
   }

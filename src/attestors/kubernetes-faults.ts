@@ -1,13 +1,15 @@
 /** What a failed call to the Kubernetes API means to a caller, and to the operator who reads the log. */
 import { IssuerError } from '../core/errors.ts';
 
-export type ApiCall = { readonly verb: string; readonly resource: string; readonly namespace?: string };
+type ApiCall = { readonly verb: string; readonly resource: string; readonly namespace?: string };
 
 const RETRY_SECONDS = 2;
 
 /** `temporarily_unavailable` in every case: a fault is never a yes. A missing right says which it is. */
 export function apiFault(error: unknown, { verb, resource, namespace }: ApiCall): IssuerError {
-  const { code } = error as { readonly code?: unknown };
+  // The library names the status of a call and of a watch differently.
+  const { code: ofCall, statusCode: ofWatch } = error as { code?: unknown; statusCode?: unknown };
+  const code = ofCall ?? ofWatch;
   const where = namespace === undefined ? '' : ` in the namespace ${namespace}`;
   const detail =
     code === 403

@@ -2,7 +2,8 @@
  * Which image a pod runs. All its containers share its identity, so there is one only
  * where all have the same; the injected sidecar does not count, if it is ours by its image.
  */
-import type { V1Container, V1Pod } from '@kubernetes/client-node';
+import type { V1Container, V1ContainerState, V1ContainerStatus, V1Pod } from '@kubernetes/client-node';
+import { allStatuses } from './kubernetes-changes.ts';
 
 export type PodImages = {
   readonly image?: string | undefined;
@@ -13,18 +14,32 @@ export type PodImages = {
 const SIDECAR = 'mintmark';
 const DIGEST = /@(sha256:[0-9a-f]{64})$/;
 
-/** `sidecarImages`: those of the sidecars that do not count, of any tag and digest. */
-export function imagesOf(pod: V1Pod, sidecarImages: readonly string[]): PodImages {
+/** How a digest is not known while a container of the pod is between two runs. */
+export const RESTARTING = 'restarting';
+
+/** `sidecarImages`: those of the sidecars that do not count, of any tag and digest. `changed`: see ImageChanges. */
+export function imagesOf(
+  pod: V1Pod,
+  sidecarImages: readonly string[],
+  changed: ReadonlySet<string> = new Set(),
+): PodImages {
   const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
   const repositories = new Set(sidecarImages.map(repositoryOf));
   const sidecar = initContainers.find((container) => isSidecar(container, repositories));
   const all = [...containers, ...initContainers.filter((one) => one !== sidecar), ...ephemeralContainers];
+  const statuses = new Map(allStatuses(pod).map((status) => [status.name, status]));
   // The sidecar starts before all others and has the pod's token alone: what it waits for is told by the specification.
-  const isPinned = sidecar !== undefined && startedDigest(pod, sidecar.name) !== undefined;
-  const digest = shared(
-    all.map(({ name, image = '' }) => startedDigest(pod, name) ?? (isPinned ? digestIn(image) : '')),
+  const isPinned = sidecar !== undefined && isStarted(statuses.get(sidecar.name));
+  const proofs = all.map((container): Proof => {
+    if (changed.has(container.name)) return { why: 'image_changed' };
+    const status = statuses.get(container.name);
+    if (isStarted(status)) return digestOf(pod, container, status);
+    return isPinned ? { value: digestIn(container.image ?? '') } : { why: 'not_started' };
+  });
+  const digest = shared(proofs);
+  const image = shared(
+    all.map((one): Proof => (changed.has(one.name) ? { why: 'image_changed' } : { value: one.image ?? '' })),
   );
-  const image = shared(all.map((container) => container.image ?? ''));
   return {
     image: image.value,
     digest: digest.value,
@@ -33,6 +48,31 @@ export function imagesOf(pod: V1Pod, sidecarImages: readonly string[]): PodImage
       ...(digest.value === undefined ? { 'k8s:image-digest': digest.why } : {}),
     },
   };
+}
+
+type Proof = { readonly value: string } | { readonly why: string };
+type Runnable = Pick<V1Container, 'name' | 'image' | 'restartPolicy'>;
+
+function isStarted(status: V1ContainerStatus | undefined): status is V1ContainerStatus {
+  return status !== undefined && status.imageID !== '';
+}
+
+/** Of what runs, or has run for the last time: what was before a restart does not tell what comes after it. */
+function digestOf(pod: V1Pod, container: Runnable, { imageID, state }: V1ContainerStatus): Proof {
+  const value = digestIn(`@${imageID.split('@').at(-1)}`);
+  const isPinned = value !== '' && digestIn(container.image ?? '') === value;
+  if (isPinned || state?.running != null || isDone(pod, container, state)) return { value };
+  return { why: state?.waiting?.reason?.endsWith('BackOff') === true ? 'not_running' : RESTARTING };
+}
+
+/** It has ended and is not started again. */
+function isDone({ spec }: V1Pod, { name, restartPolicy }: Runnable, state: V1ContainerState | undefined) {
+  const exitCode = state?.terminated?.exitCode;
+  if (exitCode === undefined || restartPolicy === 'Always') return false;
+  const { initContainers = [], containers = [], restartPolicy: ofPod } = spec ?? {};
+  const isLasting = containers.some((one) => one.name === name);
+  const isDebugger = !isLasting && !initContainers.some((one) => one.name === name);
+  return isDebugger || ofPod === 'Never' || (exitCode === 0 && (!isLasting || ofPod === 'OnFailure'));
 }
 
 /** The injected one is an init container that goes on running; no other of its name is left out. */
@@ -45,24 +85,16 @@ function repositoryOf(image: string): string {
   return image.replace(/@.*$/, '').replace(/:[^:/]*$/, '');
 }
 
-/** Undefined where the container has not started, empty where what started has no digest. */
-function startedDigest({ status }: V1Pod, name: string): string | undefined {
-  const {
-    containerStatuses = [],
-    initContainerStatuses = [],
-    ephemeralContainerStatuses = [],
-  } = status ?? {};
-  const all = [...containerStatuses, ...initContainerStatuses, ...ephemeralContainerStatuses];
-  const started = all.find((one) => one.name === name)?.imageID ?? '';
-  return started === '' ? undefined : digestIn(`@${started.split('@').at(-1)}`);
-}
-
 function digestIn(image: string): string {
   return DIGEST.exec(image)?.[1] ?? '';
 }
 
-function shared(values: readonly string[]): { readonly value: string | undefined; readonly why: string } {
-  const [first = '', ...more] = new Set(values);
-  if (more.length > 0) return { value: undefined, why: 'several_images' };
-  return { value: first === '' ? undefined : first, why: 'not_started' };
+/** A reason goes before a value: what is not known may be anything. */
+function shared(proofs: readonly Proof[]): { readonly value: string | undefined; readonly why: string } {
+  const values = new Set(proofs.flatMap((proof) => ('value' in proof ? [proof.value] : [])));
+  if (values.size > 1) return { value: undefined, why: 'several_images' };
+  const [unknown] = proofs.flatMap((proof) => ('why' in proof ? [proof.why] : []));
+  if (unknown !== undefined) return { value: undefined, why: unknown };
+  const [value = ''] = values;
+  return { value: value === '' ? undefined : value, why: 'not_started' };
 }

@@ -2,16 +2,19 @@
 import {
   type CoreV1Api,
   type KubeConfig,
+  type KubernetesListObject,
   makeInformer,
   type V1Namespace,
   type V1Pod,
 } from '@kubernetes/client-node';
+import { createImageChanges, type ImageChanges } from './kubernetes-changes.ts';
 import { apiFault } from './kubernetes-faults.ts';
 
 export type PodSource = {
   /** Undefined where there is none. Throws `temporarily_unavailable`. */
   pod(namespace: string, name: string, uid: string): Promise<V1Pod | undefined>;
   namespaceUid(name: string): Promise<string | undefined>;
+  changedIn: ImageChanges['changedIn'];
   close(): Promise<void>;
 };
 
@@ -20,14 +23,15 @@ type Watched<T> = { get(name: string, namespace?: string): T | undefined; stop()
 const RESTART_MS = 2_000;
 
 export function watchPods(config: KubeConfig, api: CoreV1Api, warn: (message: string) => void): PodSource {
-  const pods = follow<V1Pod>(
-    makeInformer(config, '/api/v1/pods', () => api.listPodForAllNamespaces()),
-    (error) => warn(apiFault(error, { verb: 'watch', resource: 'pods' }).detail),
-  );
-  const namespaces = follow<V1Namespace>(
-    makeInformer(config, '/api/v1/namespaces', () => api.listNamespace()),
-    (error) => warn(apiFault(error, { verb: 'watch', resource: 'namespaces' }).detail),
-  );
+  const changes = createImageChanges();
+  const podWatch = informerOf(config, '/api/v1/pods', () => api.listPodForAllNamespaces());
+  podWatch.informer.on('change', (pod: V1Pod) => changes.note(pod));
+  podWatch.informer.on('delete', (pod: V1Pod) => changes.forget(pod));
+  const namespaceWatch = informerOf(config, '/api/v1/namespaces', () => api.listNamespace());
+  const tell = (resource: string, verbOf: (error: unknown) => string) => (error: unknown) =>
+    warn(apiFault(error, { verb: verbOf(error), resource }).detail);
+  const pods = follow<V1Pod>(podWatch.informer, tell('pods', podWatch.verbOf));
+  const namespaces = follow<V1Namespace>(namespaceWatch.informer, tell('namespaces', namespaceWatch.verbOf));
   return {
     async pod(namespace, name, uid) {
       const known = pods.get(name, namespace);
@@ -42,10 +46,29 @@ export function watchPods(config: KubeConfig, api: CoreV1Api, warn: (message: st
         (await unlessAbsent(api.readNamespace({ name }), { verb: 'get', resource: 'namespaces' }));
       return found?.metadata?.uid;
     },
+    changedIn: (pod) => changes.changedIn(pod),
     async close() {
       await Promise.all([pods.stop(), namespaces.stop()]);
     },
   };
+}
+
+/** It tells of a list and of a watch that failed in the same way: the verb is what a missing right is named by. */
+function informerOf<T extends V1Pod | V1Namespace>(
+  config: KubeConfig,
+  path: string,
+  list: () => Promise<KubernetesListObject<T>>,
+) {
+  let failed: unknown;
+  const informer = makeInformer<T>(config, path, async () => {
+    try {
+      return await list();
+    } catch (error) {
+      failed = error;
+      throw error;
+    }
+  });
+  return { informer, verbOf: (error: unknown) => (error === failed ? 'list' : 'watch') };
 }
 
 async function unlessAbsent<T>(

@@ -8,8 +8,13 @@ import * as v from 'valibot';
 import { IssuerError } from '../core/errors.ts';
 import type { Attestor, BearerPeer, Selector, SelectorKind, Workload } from '../core/ports.ts';
 import type { AttestorContext } from './index.ts';
-import { CONTAINER_KIND, containerOf, podWithContainer } from './kubernetes-containers.ts';
-import { imagesOf } from './kubernetes-images.ts';
+import {
+  CONTAINER_KIND,
+  type ContainerProof,
+  containerOf,
+  podWithContainer,
+} from './kubernetes-containers.ts';
+import { imagesOf, type PodImages, RESTARTING } from './kubernetes-images.ts';
 import { type PodSource, watchPods } from './kubernetes-pods.ts';
 import { createLimiter } from './rate-limit.ts';
 import { createReviewer, type ReviewedPod, type Reviewer } from './token-review.ts';
@@ -104,7 +109,7 @@ export async function open(
   return createAttestor(block, review, watchPods(kube, kube.makeApiClient(CoreV1Api), warn), limit);
 }
 
-export type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations' | 'sidecarImages'>;
+type PodSettings = Pick<v.InferOutput<typeof config>, 'labels' | 'annotations' | 'sidecarImages'>;
 
 /** Shape: Attestor of core/ports.ts. */
 export function createAttestor(
@@ -122,11 +127,13 @@ export function createAttestor(
       limit(reviewed.podUid);
       const { namespace, podName, podUid } = reviewed;
       const look = async () => assertLive(await source.pod(namespace, podName, podUid), reviewed);
+      const images = (pod: V1Pod) => imagesOf(pod, settings.sidecarImages, source.changedIn(pod));
+      const isSettled = (pod: V1Pod) => !wanted.has(DIGEST) || images(pod).unproven[DIGEST] !== RESTARTING;
       const [pod, namespaceUid] = await Promise.all([
-        podWithContainer(look, claimed, wanted),
+        podWithContainer(look, claimed, wanted, isSettled),
         source.namespaceUid(namespace),
       ]);
-      return describePod(settings, reviewed, pod, namespaceUid, { claimed, wanted });
+      return describePod(settings, reviewed, pod, namespaceUid, { claimed, wanted, images: images(pod) });
     },
     // A token names one pod for ever, and was asked about for this very request.
     confirm: () => undefined,
@@ -148,15 +155,31 @@ export function assertLive(pod: V1Pod | undefined, reviewed: ReviewedPod): V1Pod
   return pod;
 }
 
-export function describePod(
-  { labels, annotations, sidecarImages }: PodSettings,
+const DIGEST = 'k8s:image-digest';
+
+/** What comes with the request, and what the pod's containers run. */
+type Claim = {
+  readonly claimed: readonly Selector[];
+  readonly wanted: ReadonlySet<SelectorKind>;
+  readonly images: PodImages;
+};
+
+/** Where the sidecar sees who asks, that must be a container which the status tells of: its image is known then. */
+function imagesFor(container: ContainerProof, images: PodImages): PodImages {
+  const why = 'unproven' in container ? container.unproven : '';
+  if (why !== 'container_starting' && why !== 'not_a_container_of_the_pod') return images;
+  return { ...images, digest: undefined, unproven: { ...images.unproven, [DIGEST]: why } };
+}
+
+function describePod(
+  { labels, annotations }: PodSettings,
   reviewed: ReviewedPod,
   pod: V1Pod,
   namespaceUid: string | undefined,
-  { claimed, wanted }: Pick<BearerPeer, 'claimed'> & { readonly wanted: ReadonlySet<SelectorKind> },
+  { claimed, wanted, images: ofPod }: Claim,
 ): Workload {
-  const images = imagesOf(pod, sidecarImages);
   const container = containerOf(pod, claimed);
+  const images = imagesFor(container, ofPod);
   const values: readonly (readonly [SelectorKind, string | undefined])[] = [
     ['k8s:ns', reviewed.namespace],
     ['k8s:ns-uid', namespaceUid],

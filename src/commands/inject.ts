@@ -106,7 +106,7 @@ function givenOf(values: Invocation['values']): Readonly<Record<string, unknown>
     .filter(([, value]) => value !== undefined);
   const singleUse = values.list('single-use');
   const resources = (['requests', 'limits'] as const)
-    .map((option) => [option, quantitiesOf(values.text(option))] as const)
+    .map((option) => [option, quantitiesOf(option, values.text(option))] as const)
     .filter(([, value]) => value !== undefined);
   return {
     ...Object.fromEntries(texts),
@@ -115,14 +115,24 @@ function givenOf(values: Invocation['values']): Readonly<Record<string, unknown>
   };
 }
 
-/** `cpu=10m,memory=48Mi`, as kubectl takes them; the schema knows which there are. */
-function quantitiesOf(text: string | undefined): Readonly<Record<string, string>> | undefined {
+const QUANTITIES = ['cpu', 'memory'];
+
+/** `cpu=10m,memory=48Mi`, as kubectl takes them. */
+function quantitiesOf(
+  option: string,
+  text: string | undefined,
+): Readonly<Record<string, string>> | undefined {
   if (text === undefined) return undefined;
   const pairs = text
     .split(',')
     .filter((pair) => pair !== '')
     .map((pair) => {
       const [name = '', ...value] = pair.split('=');
+      if (!QUANTITIES.includes(name.trim()) || value.length === 0)
+        throw new CommandError(
+          `--${option} ${pair} is no quantity: write it as in --${option} cpu=10m,memory=48Mi`,
+          EXIT.usage,
+        );
       return [name.trim(), value.join('=').trim()] as const;
     });
   return Object.fromEntries(pairs);
@@ -154,7 +164,11 @@ async function changeWith(
     import('../injection/patch.ts'),
     import('../injection/pod.ts'),
   ]);
-  return ({ owner, pod, asks = isForAll }) => {
+  return ({ owner, pod, wrongLabel, asks = isForAll }) => {
+    if (wrongLabel !== undefined)
+      throw new CommandError(
+        `label mintmark.io/inject must be "true" or "false", in quotes, not ${JSON.stringify(wrongLabel)}`,
+      );
     if (!asks) return [];
     const parsed = parsePod(pod);
     const operations = jsonPatch(parsed, injectPod(parsed, settings, context));

@@ -44,6 +44,8 @@ function valueOfDocument(document: Document, name: string): unknown {
     JSON.stringify(value); // throws where an alias contains itself
     return value;
   } catch (error) {
+    if (error instanceof TypeError)
+      throw new CommandError(`${name}: is no manifest: an alias (*name) stands within what it stands for`);
     throw new CommandError(`${name}: is no YAML: ${(error as Error).message.split('\n')[0]}`);
   }
 }

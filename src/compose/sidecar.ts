@@ -11,6 +11,7 @@ import type { Attestor, Clock, SelectorKind, Workload } from '../core/ports.ts';
 import { createRelay } from '../core/relay.ts';
 import { createFrame, type Surface } from '../doors/door.ts';
 import { open as openTokenFiles, replaceFile, type TokenFiles } from '../doors/token-files.ts';
+import { atMost } from '../net/at-most.ts';
 import { effectiveUid } from '../net/kernel.ts';
 import { signers } from '../signers/index.ts';
 import { combine, openAttestors } from './attestors.ts';
@@ -18,6 +19,9 @@ import { configuredDoors, peerOfSurface } from './doors.ts';
 import { type FirstAnswer, listenForAnswer } from './first-answer.ts';
 import { openListeners } from './listeners.ts';
 import { type Observers, openObservers } from './observers.ts';
+
+/** An authority that hangs is no reason to keep a caller waiting who has a token still; a busy one answers sooner. */
+const PATIENCE_SECONDS = 1;
 
 export type SidecarParts = Omit<ServerParts, 'loaded'> & {
   readonly loaded: LoadedSidecar;
@@ -97,6 +101,7 @@ async function openCore(given: SidecarParts, closers: (() => Promise<void> | voi
     clock,
     claims: CLAIMS,
     reuse,
+    patience: (fresh) => atMost(PATIENCE_SECONDS, fresh),
   });
   return { ...given, observers, attestor, issuer, firstAnswer };
 }

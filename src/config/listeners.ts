@@ -129,10 +129,12 @@ export const privateSchema = v.pipe(
   v.strictObject({
     listen: listenAddress('Where they come in.', '0.0.0.0:8443'),
     tls,
-    maxConnections: withDefault(count('Open connections in all.', 1, 65_536), 16_384),
+    // Idle ones of TLS take about 55 KiB each: 220 MiB in all, of the 512 MiB that the chart gives.
+    maxConnections: withDefault(count('Open connections in all; each takes about 55 KiB.', 1, 65_536), 4096),
+    // A sidecar has one or two, an API server one for each pod that it makes at the moment: 200 at the most.
     maxConnectionsPerAddress: withDefault(
       count('Open connections of one address, which may be that of a whole node.', 1, 65_536),
-      4096,
+      256,
     ),
   }),
   v.check(

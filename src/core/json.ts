@@ -1,6 +1,13 @@
 /** JSON objects that every parser reads alike (RFC 8259 section 4: names within an object should be unique). */
 import type { ClaimSet } from './ports.ts';
 
+export type JsonMap = Readonly<Record<string, unknown>>;
+
+/** An object with names, and no list. */
+export function isMap(value: unknown): value is JsonMap {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 const DEPTH_MAX = 16;
 const TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:)?)|[{}[\]]/gs;
 
@@ -11,8 +18,7 @@ const TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:)?)|[{}[\]]/gs;
  */
 export function parseJsonObject(text: string, what: string): ClaimSet {
   const value = parse(text, what);
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new RangeError(`${what} is no JSON object`);
+  if (!isMap(value)) throw new RangeError(`${what} is no JSON object`);
   assertPlain(text, what);
   return value as ClaimSet;
 }

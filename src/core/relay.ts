@@ -28,6 +28,8 @@ export type RelayParts = {
   /** The local facts that the authority is told of: kind → the kind under which it knows the claim. */
   readonly claims: Readonly<Record<SelectorKind, SelectorKind>>;
   readonly reuse: ReuseSettings;
+  /** Waits for a fresh token as long as somebody should who has one still; undefined where that was too short. */
+  readonly patience: (fresh: Promise<IssuedToken>) => Promise<IssuedToken | undefined>;
 };
 
 export type ReuseSettings = {
@@ -44,34 +46,7 @@ const REMEMBERED_MAX = 1000;
 export function createRelay(parts: RelayParts): Issuer {
   const { attestor, authority, recorder, clock } = parts;
   const wanted = new Set(Object.keys(parts.claims));
-  const remembered = new Remembered(parts.reuse, clock);
-  let restsUntil = Number.NEGATIVE_INFINITY;
-
-  /** `mayReuse` is false for a token file, which is the last token itself. */
-  async function obtain(
-    claimed: readonly Selector[],
-    request: TokenRequest,
-    mayReuse: boolean,
-  ): Promise<IssuedToken> {
-    const key = JSON.stringify([claimed, request]);
-    const old = mayReuse ? remembered.find(key) : undefined;
-    if (old !== undefined && clock.elapsed() < restsUntil) return old;
-    try {
-      const issued = await authority.issueToken(claimed, request);
-      if (mayReuse) remembered.keep(key, issued);
-      restsUntil = Number.NEGATIVE_INFINITY;
-      return issued;
-    } catch (error) {
-      if (!(error instanceof IssuerError) || error.code !== 'temporarily_unavailable') {
-        remembered.forget(key); // a workload that was refused gets no old token later
-        throw error;
-      }
-      restsUntil = clock.elapsed() + PAUSE_SECONDS;
-      const left = mayReuse ? remembered.find(key) : undefined;
-      if (left === undefined) throw error;
-      return left;
-    }
-  }
+  const obtain = createObtain(parts);
 
   async function issue(
     door: string,
@@ -100,6 +75,63 @@ export function createRelay(parts: RelayParts): Issuer {
       return explanation;
     },
   };
+}
+
+type Obtain = (
+  claimed: readonly Selector[],
+  request: TokenRequest,
+  mayReuse: boolean,
+) => Promise<IssuedToken>;
+
+/** A fresh token, or the last one. `mayReuse` is false for a token file, which is the last token itself. */
+function createObtain(parts: RelayParts): Obtain {
+  const { authority, clock } = parts;
+  const remembered = new Remembered(parts.reuse, clock);
+  let restsUntil = Number.NEGATIVE_INFINITY;
+  /** What somebody asked who did not want to wait any longer: one is enough to tell when the authority is back. */
+  let awaited: Promise<unknown> | undefined;
+
+  async function ask(key: string, claimed: readonly Selector[], request: TokenRequest, mayReuse: boolean) {
+    try {
+      const issued = await authority.issueToken(claimed, request);
+      if (mayReuse) remembered.keep(key, issued);
+      restsUntil = Number.NEGATIVE_INFINITY;
+      awaited = undefined;
+      return issued;
+    } catch (error) {
+      if (isAway(error)) restsUntil = clock.elapsed() + PAUSE_SECONDS;
+      else remembered.forget(key); // a workload that was refused gets no old token later
+      throw error;
+    }
+  }
+
+  return async (claimed, request, mayReuse) => {
+    const key = JSON.stringify([claimed, request]);
+    const find = () => (mayReuse ? remembered.find(key) : undefined);
+    const old = find();
+    if (old !== undefined && (awaited !== undefined || clock.elapsed() < restsUntil)) return old;
+    const asked = ask(key, claimed, request, mayReuse);
+    try {
+      const issued = old === undefined ? await asked : await parts.patience(asked);
+      if (issued !== undefined) return issued;
+    } catch (error) {
+      const left = isAway(error) ? find() : undefined;
+      if (left === undefined) throw error;
+      return left;
+    }
+    const left = find();
+    if (left === undefined) return asked;
+    const ended = () => {
+      if (awaited === asked) awaited = undefined;
+    };
+    awaited = asked;
+    asked.then(ended, ended);
+    return left;
+  };
+}
+
+function isAway(error: unknown): boolean {
+  return error instanceof IssuerError && error.code === 'temporarily_unavailable';
 }
 
 /** `unix:uid:1000` → `sidecar:unix-uid:1000`, in a fixed order. */

@@ -11,6 +11,7 @@ import type { BearerPeer, Decision, TokenRequest } from '../core/ports.ts';
 import { readFields } from './body.ts';
 import { answerJson, type Door, ERROR_STATUS, type Route } from './door.ts';
 import { bodyErrors, errorAnswer, jsonBody } from './openapi.ts';
+import { createReading, type ReadingLimits } from './reading.ts';
 
 export const config = v.strictObject({});
 
@@ -20,6 +21,16 @@ const FIELDS = ['claimed', 'audience', 'ttl', 'aws_principal_tags'];
 const CLAIMED_MAX = 32;
 const TOKEN_MAX_LENGTH = 16 * 1024;
 
+/** Whose the token is has to be asked about, and a body is read before that: 16 MiB of them at once, 4 of an address. */
+const READING: ReadingLimits = {
+  most: 1024,
+  mostPerAddress: 256,
+  // Longer than a sidecar waits for its answer.
+  deadlineMs: 5_000,
+  // Ten audiences of the longest and what a sidecar attests need less.
+  maxBytes: 16 * 1024,
+};
+
 /** A bearer that proves nothing is unauthorized (RFC 6750 section 3.1). */
 const errorStatus: Readonly<Record<ErrorCode, number>> = {
   ...ERROR_STATUS,
@@ -28,13 +39,14 @@ const errorStatus: Readonly<Record<ErrorCode, number>> = {
 };
 
 export function open(_block: v.InferOutput<typeof config>, { issuer }: AuthorityContext): Door {
+  const read = createReading(READING);
   const tokens = route('/v1/sidecar/tokens', 'createSidecarToken', async (http) => {
-    const { peer, request } = await parse(http);
+    const { peer, request } = await parse(http, read);
     const { token, keyId, algorithm, rule } = await issuer.issueToken('authority', peer, request);
     return { token, key_id: keyId, algorithm, rule };
   });
   const explain = route('/v1/sidecar/explain', 'explainSidecarToken', async (http) => {
-    const { peer, request } = await parse(http);
+    const { peer, request } = await parse(http, read);
     const { workload, decision } = await issuer.explain(peer, request);
     return { workload: { ...workload, selectors: [...workload.selectors] }, decision: visible(decision) };
   });
@@ -60,9 +72,11 @@ function route(path: string, operationId: string, answer: (http: Context) => Pro
   };
 }
 
-async function parse(http: Context): Promise<{ readonly peer: BearerPeer; readonly request: TokenRequest }> {
+type Parsed = { readonly peer: BearerPeer; readonly request: TokenRequest };
+
+async function parse(http: Context, read: ReturnType<typeof createReading>): Promise<Parsed> {
   const token = bearerOf(http.get('Authorization'));
-  const fields = v.safeParse(Fields, await readFields(http.req, FIELDS));
+  const fields = v.safeParse(Fields, await readFields(http.req, FIELDS, {}, read));
   if (!fields.success)
     throw new IssuerError('invalid_request', 'a field is of the wrong form', {
       shown: { reason: fields.issues.map(({ path, message }) => `${path?.[0]?.key}: ${message}`).join('; ') },
@@ -78,15 +92,19 @@ const Fields = v.object({
   claimed: v.optional(
     v.pipe(
       v.array(
-        v.pipe(v.string(), v.regex(/^sidecar:[a-z-]+:[\x20-\x7e]{1,255}$/, 'is no claim of a sidecar')),
+        v.pipe(
+          v.string('must be texts'),
+          v.regex(/^sidecar:[a-z-]+:[\x20-\x7e]{1,255}$/, 'is no claim of a sidecar'),
+        ),
+        'must be a list',
       ),
-      v.maxLength(CLAIMED_MAX),
+      v.maxLength(CLAIMED_MAX, `has more than ${CLAIMED_MAX} claims`),
     ),
     [],
   ),
   audience: v.unknown(),
-  ttl: v.optional(v.pipe(v.number(), v.integer())),
-  aws_principal_tags: v.optional(v.boolean()),
+  ttl: v.optional(v.pipe(v.number('must be seconds'), v.integer('must be whole seconds'))),
+  aws_principal_tags: v.optional(v.boolean('must be true or false')),
 });
 
 /** RFC 6750 section 2.1. Throws `peer_unproven`. */

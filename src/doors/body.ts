@@ -40,13 +40,14 @@ export function readBody(
 /** What a form's text stands for in fields that are no text; undefined: nothing, and the text stays. */
 export type FormReaders = Readonly<Record<string, (text: string) => unknown>>;
 
-/** The fields of a body, these and no others. Throws what `readBody` and `parseFields` throw. */
+/** The fields of a body, these and no others. Throws what `read` and `parseFields` throw. */
 export async function readFields(
   request: IncomingMessage,
   known: readonly string[],
   readers: FormReaders = {},
+  read: (request: IncomingMessage) => Promise<Buffer> = readBody,
 ): Promise<Readonly<Record<string, unknown>>> {
-  const fields = parseFields(await readBody(request), request.headers['content-type'], readers);
+  const fields = parseFields(await read(request), request.headers['content-type'], readers);
   if (Object.keys(fields).every((name) => known.includes(name))) return fields;
   throw malformed(`known fields: ${known.join(' ')}`);
 }

@@ -1,6 +1,7 @@
 /**
  * Bodies that are being read, of callers who have proven nothing yet: few at once, none for long. Where there
  * are too many the one that was begun first gives way, since an honest body is there at once and a slow one is not.
+ * What it still sends is thrown away before it is answered: a client that writes meets no closed connection.
  */
 import type { IncomingMessage } from 'node:http';
 import { IssuerError } from '../core/errors.ts';
@@ -47,9 +48,32 @@ export function createReading(limits: ReadingLimits): (request: IncomingMessage)
     const timer = setTimeout(() => body.giveUp.abort(late()), deadlineMs);
     try {
       return await readBody(request, maxBytes, body.giveUp.signal);
+    } catch (error) {
+      if ((error as IssuerError).code === 'temporarily_unavailable') await discard(request, limits);
+      throw error;
     } finally {
       clearTimeout(timer);
       bodies.delete(body);
     }
   };
+}
+
+/** Reads the rest to its end, for a while and a length at most. */
+async function discard(request: IncomingMessage, { maxBytes, deadlineMs }: ReadingLimits): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, deadlineMs);
+    let left = maxBytes;
+    const end = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    request.on('data', (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left < 0) end();
+    });
+    for (const event of ['end', 'close', 'error']) request.once(event, end);
+    request.resume();
+  });
+  request.removeAllListeners('data');
+  request.pause();
 }

@@ -1,6 +1,7 @@
 /** Settings of `doors.webhook`; all but the first two are those of `mintmark inject` too. */
 import * as v from 'valibot';
 import { numberPattern } from '../core/number-pattern.ts';
+import { parseQuantity, SIDECAR_LEAST_MEMORY } from '../core/quantity.ts';
 
 const DNS_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 export const IMAGE = /^[\w][\w.:/@-]{0,510}$/;
@@ -24,10 +25,48 @@ function quantities(description: string, fallback: { readonly cpu?: string; read
   return v.optional(v.pipe(v.strictObject(entries), v.description(description)), () => fallback);
 }
 
+/** The API server refuses such a pod, and a sidecar with less dies as soon as it starts. */
 const resources = v.pipe(
   v.strictObject({
     requests: quantities('What is set aside for it.', { cpu: '10m', memory: '48Mi' }),
     limits: quantities('What it may use.', { memory: '96Mi' }),
+  }),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    const { requests, limits } = dataset.value;
+    const report = (
+      input: Readonly<Record<string, unknown>>,
+      name: 'requests' | 'limits',
+      key: string,
+      message: string,
+    ) => {
+      const item = { type: 'object' as const, origin: 'value' as const };
+      addIssue({
+        message,
+        path: [
+          { ...item, input: dataset.value, key: name, value: input },
+          { ...item, input, key, value: input[key] },
+        ],
+      });
+    };
+    for (const key of ['cpu', 'memory'] as const) {
+      const [request, limit] = [requests[key], limits[key]];
+      if (request !== undefined && limit !== undefined && parseQuantity(request) > parseQuantity(limit))
+        report(
+          requests,
+          'requests',
+          key,
+          `is ${request} and above the limit of ${limit}: no pod could start`,
+        );
+    }
+    const { memory } = limits;
+    if (memory !== undefined && parseQuantity(memory) < parseQuantity(SIDECAR_LEAST_MEMORY))
+      report(
+        limits,
+        'limits',
+        'memory',
+        `is ${memory}: ${SIDECAR_LEAST_MEMORY} is the least that it runs with`,
+      );
   }),
   v.description("The sidecar's resources."),
 );

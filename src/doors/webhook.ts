@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Context } from 'koa';
 import { IssuerError } from '../core/errors.ts';
+import { isMap } from '../core/json.ts';
 import { decodeText } from './body.ts';
 import { type CaBundle, keepCaBundle } from './ca-bundle.ts';
 import { answerJson, type Door } from './door.ts';
@@ -29,9 +30,16 @@ export type WebhookDoor = Door & { close(): Promise<void> };
 
 /** etcd takes no object of more than 1.5 MiB by default and the API server no request of more than 3 MiB. */
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
+/** The pod has to fit into the API server's own bounds with it. */
+const PATCH_MAX_BYTES = 1024 * 1024;
+/** Of a refusal, which has texts of the pod in it. */
+const MESSAGE_MAX_LENGTH = 2048;
+const UID_MAX_LENGTH = 128;
 /** The API server sends what it has in memory. */
 const BODY_DEADLINE_MS = 2_000;
 const VERSION = 'admission.k8s.io/v1';
+/** As in injection/names.ts, a room that doors do not look into. */
+const INJECT_LABEL = 'mintmark.io/inject';
 
 export function open(block: WebhookConfig, context: WebhookContext): WebhookDoor {
   const bundle = startBundle(block, context);
@@ -53,7 +61,9 @@ export function open(block: WebhookConfig, context: WebhookContext): WebhookDoor
       });
     inFlight++;
     try {
-      const response = await answer(parseReview(bytes), block, context);
+      // Before it is parsed: what a review becomes in memory is many times its bytes, and is gone with this turn.
+      const ca = await readCa(block, context).catch((error: Error) => error);
+      const response = answer(parseReview(bytes), ca, context);
       answerJson(http, { apiVersion: VERSION, kind: 'AdmissionReview', response });
     } finally {
       inFlight--;
@@ -96,6 +106,7 @@ function parseReview(bytes: Buffer): Review {
     throw malformed('the body is no AdmissionReview');
   if (review.apiVersion !== VERSION) throw malformed(`the apiVersion of the review is not ${VERSION}`);
   if (typeof request.uid !== 'string' || request.uid === '') throw malformed('the request has no uid');
+  if (request.uid.length > UID_MAX_LENGTH) throw malformed('the uid of the request is too long');
   const { uid, operation, namespace, object } = request;
   return { uid, operation, namespace, object, isPod: isPodRequest(request) };
 }
@@ -121,12 +132,8 @@ function malformed(reason: string): IssuerError {
   return new IssuerError('invalid_request', reason, { shown: { reason } });
 }
 
-function isMap(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** The `response`: always an answer to this very request, whatever happens. */
-async function answer(review: Review, block: WebhookConfig, context: WebhookContext): Promise<Fields> {
+function answer(review: Review, ca: string | undefined | Error, context: WebhookContext): Fields {
   const { uid, isPod, operation, object } = review;
   if (!isPod || operation !== 'CREATE') {
     const warnings = [
@@ -134,22 +141,35 @@ async function answer(review: Review, block: WebhookConfig, context: WebhookCont
     ];
     return { uid, allowed: true, warnings };
   }
-  if (isDeclined(object)) return { uid, allowed: true };
+  const label = labelOf(object);
+  if (label === 'false') return { uid, allowed: true };
   try {
-    const operations = context.inject(object, await readCa(block, context));
+    // A slip such as "True" would start a pod without its identity, and without a word.
+    if (label !== undefined && label !== 'true')
+      throw malformed(`label ${INJECT_LABEL} must be "true" or "false", not ${JSON.stringify(label)}`);
+    if (ca instanceof Error) throw ca;
+    const operations = context.inject(object, ca);
     if (operations.length === 0) return { uid, allowed: true };
-    const patch = Buffer.from(JSON.stringify(operations)).toString('base64');
+    const patch = encodePatch(operations);
     return { uid, allowed: true, patchType: 'JSONPatch', patch };
   } catch (error) {
     return { uid, allowed: false, status: statusOf(error, nameOf(review), context) };
   }
 }
 
-/** `mintmark.io/inject: "false"`, where the webhook is asked for every pod of a namespace. */
-function isDeclined(pod: unknown): boolean {
+/** Throws `invalid_request` where it is too large. */
+function encodePatch(operations: readonly unknown[]): string {
+  const bytes = Buffer.from(JSON.stringify(operations));
+  if (bytes.length <= PATCH_MAX_BYTES) return bytes.toString('base64');
+  const reason = `what its annotations ask for makes ${bytes.length} bytes: ${PATCH_MAX_BYTES} are the most`;
+  throw malformed(reason);
+}
+
+/** What the pod says of its injection: `"false"` declines, where the webhook is asked for every pod. */
+function labelOf(pod: unknown): unknown {
   const metadata = isMap(pod) ? pod.metadata : undefined;
   const labels = isMap(metadata) ? metadata.labels : undefined;
-  return isMap(labels) && labels['mintmark.io/inject'] === 'false';
+  return isMap(labels) ? labels[INJECT_LABEL] : undefined;
 }
 
 /** `prod/web-7d4b9*` where the rest of the name is still to be made up. */
@@ -177,7 +197,7 @@ async function readCa(
 function statusOf(error: unknown, pod: string, { log }: WebhookContext): Fields {
   const known = error instanceof IssuerError ? error : undefined;
   const reason = known?.detail ?? `a fault in mintmark: ${(error as Error).message}`;
-  const message = `mintmark cannot inject pod ${pod}: ${reason}`;
+  const message = `mintmark cannot inject pod ${pod}: ${reason}`.slice(0, MESSAGE_MAX_LENGTH);
   if (known?.code === 'invalid_request') return { code: 400, reason: 'BadRequest', message };
   log.warn(message);
   if (known !== undefined) return { code: 503, reason: 'ServiceUnavailable', message };

@@ -7,13 +7,18 @@ import { refuse } from './refuse.ts';
 const NAME = 'token-audiences';
 /** A directory entry holds 255 bytes, and a file that is being replaced has a longer name beside it. */
 const FILE_NAME_LENGTH = 200;
+/** Each is a token that the sidecar keeps fresh, and its list is one variable. */
+const AUDIENCES_MAX = 100;
 /** Files of the clouds. */
 const TAKEN = ['aws', 'google', 'azure', 'vault'];
 
 export function audienceTokens(annotations: Annotations): readonly TokenFile[] {
   const text = annotations[NAME];
   if (text === undefined) return [];
-  const audiences = text.split(',').map((part) => checkAudience(part.trim(), NAME));
+  const parts = text.split(',');
+  if (parts.length > AUDIENCES_MAX)
+    throw refuse(`annotation ${PREFIX}${NAME} has ${parts.length} audiences: ${AUDIENCES_MAX} are the most`);
+  const audiences = parts.map((part) => checkAudience(part.trim(), NAME));
   const owners = new Map(TAKEN.map((name) => [name, 'another annotation']));
   return [...new Set(audiences)].map((audience) => {
     const name = fileName(audience);

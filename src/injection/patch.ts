@@ -1,5 +1,6 @@
 /** JSON Patch (RFC 6902): what leads from one document to another, as small as can be read. */
 import { isDeepStrictEqual } from 'node:util';
+import { isMap } from '../core/json.ts';
 import type { Fields } from './pod.ts';
 
 export type Operation =
@@ -50,8 +51,4 @@ function isSame(one: unknown, other: unknown): boolean {
   if (one === other) return true;
   if (isMap(one) && isMap(other) && typeof one.name === 'string') return one.name === other.name;
   return isDeepStrictEqual(one, other);
-}
-
-function isMap(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

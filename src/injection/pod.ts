@@ -29,7 +29,14 @@ export type Pod = Fields & {
   };
 };
 
-/** Throws `invalid_request` where it is no pod. What only the API server can tell is left to it. */
+/** Every container is given the same again: without a bound a small pod would make a patch of any size. */
+const CONTAINERS_MAX = 200;
+const CONTAINER_LISTS = ['containers', 'initContainers', 'ephemeralContainers'];
+const VOLUMES_MAX = 1000;
+/** What Kubernetes takes of annotations, keys and values together. */
+const TEXTS_MAX_LENGTH = 256 * 1024;
+
+/** Throws `invalid_request` where it is no pod, or is too large. What only the API server can tell is left to it. */
 export function parsePod(value: unknown): Pod {
   const pod = fieldsOf(value, 'the pod');
   if (isGiven(pod.metadata)) {
@@ -37,6 +44,7 @@ export function parsePod(value: unknown): Pod {
     for (const key of ['labels', 'annotations']) assertTexts(metadata[key], `metadata.${key}`);
   }
   const spec = fieldsOf(pod.spec, 'spec');
+  assertSize(spec);
   if (!Array.isArray(spec.containers) || spec.containers.length === 0)
     throw refuse('spec.containers is no list of containers');
   for (const list of ['containers', 'initContainers'] as const)
@@ -44,6 +52,16 @@ export function parsePod(value: unknown): Pod {
       assertContainer(container, `spec.${list}[${index}]`);
   for (const list of ['volumes', 'ephemeralContainers'] as const) assertNamed(spec[list], `spec.${list}`);
   return pod as unknown as Pod;
+}
+
+/** Before anything is done with one of them. */
+function assertSize(spec: Fields): void {
+  const count = (list: unknown) => (Array.isArray(list) ? list.length : 0);
+  const containers = CONTAINER_LISTS.reduce((sum, list) => sum + count(spec[list]), 0);
+  if (containers > CONTAINERS_MAX)
+    throw refuse(`it has ${containers} containers: ${CONTAINERS_MAX} are the most`);
+  if (count(spec.volumes) > VOLUMES_MAX)
+    throw refuse(`it has ${count(spec.volumes)} volumes: ${VOLUMES_MAX} are the most`);
 }
 
 function assertContainer(container: Fields, path: string): void {
@@ -63,8 +81,12 @@ function assertNamed(value: unknown, path: string): readonly Fields[] {
 
 function assertTexts(value: unknown, path: string): void {
   if (!isGiven(value)) return;
-  for (const [key, text] of Object.entries(fieldsOf(value, path)))
+  let length = 0;
+  for (const [key, text] of Object.entries(fieldsOf(value, path))) {
     if (typeof text !== 'string') throw refuse(`${path}: ${show(key)} must be a text in quotes`);
+    length += key.length + text.length;
+  }
+  if (length > TEXTS_MAX_LENGTH) throw refuse(`${path} has more than ${TEXTS_MAX_LENGTH / 1024} KiB`);
 }
 
 function listOf(value: unknown, path: string): readonly Fields[] {

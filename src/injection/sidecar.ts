@@ -1,9 +1,11 @@
 /** What is added to a pod: the sidecar, and the volumes that it shares. It is configured by variables alone. */
+import { parseQuantity, SIDECAR_LEAST_MEMORY } from '../core/quantity.ts';
 import { type Annotations, textOf } from './annotations.ts';
 import {
   API_TOKEN_DIRECTORY,
   AUTHORITY_TOKEN_DIRECTORY,
   CONTAINER,
+  PREFIX,
   RUN_DIRECTORY,
   SOCKET,
   SOCKET_VOLUME,
@@ -12,6 +14,7 @@ import {
 } from './names.ts';
 import type { Container, Env, Mount, Named } from './pod.ts';
 import { type Provision, variable } from './provision.ts';
+import { refuse } from './refuse.ts';
 import type { InjectionContext, InjectionSettings, Quantities } from './settings.ts';
 
 const TOKEN_FILE = 'token';
@@ -113,6 +116,10 @@ const MEMORY = /^(?=.*[1-9])\d{1,12}(?:\.\d{1,3})?(?:[KMG]i?|k)?$/;
 function resources({ resources: usual }: InjectionSettings, annotations: Annotations) {
   const cpu = textOf(annotations, 'cpu', CPU, '100m');
   const memory = textOf(annotations, 'memory', MEMORY, '64Mi');
+  if (memory !== undefined && parseQuantity(memory) < parseQuantity(SIDECAR_LEAST_MEMORY))
+    throw refuse(
+      `annotation ${PREFIX}memory is ${memory}: ${SIDECAR_LEAST_MEMORY} is the least that a sidecar runs with`,
+    );
   const own: Quantities = {
     ...(cpu === undefined ? {} : { cpu }),
     ...(memory === undefined ? {} : { memory }),

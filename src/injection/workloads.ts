@@ -11,6 +11,8 @@ export type PodTemplate = {
   readonly pod: unknown;
   /** What its label says: to inject it, not to, or nothing. */
   readonly asks: boolean | undefined;
+  /** A label that says neither, such as `true` without quotes, which is no text in YAML. */
+  readonly wrongLabel: unknown;
 };
 
 const TEMPLATE = ['spec', 'template'];
@@ -38,7 +40,8 @@ export function podTemplates(object: unknown, above: Place = []): readonly PodTe
     at(object, ['metadata', 'name']) ?? at(object, ['metadata', 'generateName']) ?? 'without a name';
   const label = at(pod, ['metadata', 'labels', INJECT_LABEL]);
   const asks = label === 'true' ? true : label === 'false' ? false : undefined;
-  return [{ owner: `${at(object, ['kind'])} ${name}`, place: [...above, ...place], pod, asks }];
+  const wrongLabel = asks === undefined ? (label ?? undefined) : undefined;
+  return [{ owner: `${at(object, ['kind'])} ${name}`, place: [...above, ...place], pod, asks, wrongLabel }];
 }
 
 function at(value: unknown, place: Place): unknown {

@@ -160,8 +160,12 @@ class SecretClient implements SecretApi {
     const at = `Secret ${this.#secret.namespace}/${this.#secret.name}`;
     if (status === 403) {
       const named = verb === 'create' ? '' : ` with the resourceNames ["${this.#secret.name}"]`;
+      const missing =
+        verb === 'create'
+          ? `the ${at} is not there; put it back, from a backup or, where all keys may be new, empty (helm upgrade makes it), since the chart gives no right to make one. `
+          : '';
       return unavailable(
-        `RBAC: our service account may not ${verb} the ${at}: its Role in the namespace ${this.#secret.namespace} needs the verb "${verb}" on "secrets"${named} (the API server says: ${said}; one that is just starting may say so of rights that are there)`,
+        `${missing}RBAC: our service account may not ${verb} the ${at}: its Role in the namespace ${this.#secret.namespace} needs the verb "${verb}" on "secrets"${named} (the API server says: ${said}; one that is just starting may say so of rights that are there)`,
       );
     }
     const detail = `the Kubernetes API failed to ${verb} the ${at}: ${status} ${said}`;

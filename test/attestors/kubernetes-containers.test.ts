@@ -101,6 +101,7 @@ test('a pod is described with the name, never with the id or a name that was cla
   const source = {
     pod: async () => podOf(),
     namespaceUid: async () => 'ns-uid',
+    changedIn: () => new Set<string>(),
     close: async () => undefined,
   };
   const reviewed = {
@@ -126,6 +127,15 @@ test('a pod is described with the name, never with the id or a name that was cla
   assert.equal((await attest(WANTED)).unproven[KIND], 'no_container_claimed');
   assert.equal((await attest(new Set())).unproven[KIND], undefined);
   assert.ok(attestor.claimedKinds?.includes(KIND));
+});
+
+test('a pod that is not settled yet is looked at again, and taken as it is in the end', async () => {
+  const pods = [podOf(), podOf(), podOf(), podOf(), podOf(), podOf()];
+  let looks = 0;
+  const look = async () => pods[looks++] ?? assert.fail('looked too often');
+  assert.equal(await podWithContainer(look, [], WANTED, () => looks === 2), pods[1]);
+  looks = 0;
+  assert.equal(await podWithContainer(look, [], WANTED, () => false), pods[5]);
 });
 
 test('a name that no container can have is warned of', () => {

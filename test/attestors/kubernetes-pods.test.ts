@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { follow } from '../../src/attestors/kubernetes-pods.ts';
+import { CoreV1Api } from '@kubernetes/client-node';
+import { follow, watchPods } from '../../src/attestors/kubernetes-pods.ts';
+import { failure, fakeKubernetes } from '../fakes/kubernetes.ts';
 
 /** As much of an informer of @kubernetes/client-node as `follow` asks for. */
 function informer() {
@@ -48,3 +50,21 @@ test('a watch that broke is believed again once it has started, though no object
   assert.equal(told.length, 2);
   await watched.stop();
 });
+
+for (const [missing, told] of [
+  ['list', 'may not list pods;'],
+  ['watch', 'may not watch pods;'],
+] as const)
+  test(`a missing right to ${missing} pods is named by its verb`, async (t) => {
+    const list = { apiVersion: 'v1', kind: 'PodList', metadata: { resourceVersion: '1' }, items: [] };
+    const { config } = await fakeKubernetes(t, ({ path }) => {
+      const verb = /[?&]watch=true/.test(path) ? 'watch' : 'list';
+      if (path.startsWith('/api/v1/pods') && verb === missing) return failure(403, 'Forbidden');
+      return verb === 'list' ? { status: 200, body: list } : undefined;
+    });
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const source = watchPods(config, config.makeApiClient(CoreV1Api), resolve);
+    const said = await promise;
+    await source.close();
+    assert.ok(said.includes(told), said);
+  });

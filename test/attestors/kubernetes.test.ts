@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import type { V1Pod } from '@kubernetes/client-node';
+import type { V1ContainerState, V1Pod, V1PodSpec } from '@kubernetes/client-node';
 import { assertLive, createAttestor } from '../../src/attestors/kubernetes.ts';
 import { imagesOf } from '../../src/attestors/kubernetes-images.ts';
 import { compilePolicy } from '../../src/core/policy.ts';
@@ -18,12 +18,13 @@ const DIGEST = `sha256:${'a'.repeat(64)}`;
 const OURS = ['registry:5000/mintmark:1'];
 const OTHER = `sha256:${'b'.repeat(64)}`;
 
-const statusOf = (name: string, digest: string) => ({
+const statusOf = (name: string, digest: string, state: V1ContainerState = { running: {} }) => ({
   name,
   image: 'x',
   imageID: digest === '' ? '' : `x@${digest}`,
   ready: true,
   restartCount: 0,
+  state,
 });
 
 function podOf(parts: Partial<V1Pod> = {}): V1Pod {
@@ -40,8 +41,13 @@ function podOf(parts: Partial<V1Pod> = {}): V1Pod {
   };
 }
 
-function attestorOf(pod: V1Pod | undefined) {
-  const source = { pod: async () => pod, namespaceUid: async () => 'ns-uid', close: async () => undefined };
+function attestorOf(pod: V1Pod | undefined, changed: readonly string[] = []) {
+  const source = {
+    pod: async () => pod,
+    namespaceUid: async () => 'ns-uid',
+    changedIn: () => new Set(changed),
+    close: async () => undefined,
+  };
   return createAttestor(
     { labels: ['app'], annotations: [], sidecarImages: OURS },
     async () => REVIEWED,
@@ -143,8 +149,8 @@ suite('the image of a pod', () => {
   });
 
   test('is what runs, whatever the specification says since', () => {
-    const state = { name: 'web', image: 'x', ready: true, restartCount: 0, imageID: `x@${OTHER}` };
-    assert.equal(imagesOf(podOf({ status: { containerStatuses: [state] } }), OURS).digest, OTHER);
+    const status = { containerStatuses: [statusOf('web', OTHER)] };
+    assert.equal(imagesOf(podOf({ status }), OURS).digest, OTHER);
   });
 
   const withContainers = (...images: string[]) =>
@@ -162,8 +168,7 @@ suite('the image of a pod', () => {
   test('is not known before an image without a digest has started', () => {
     const pod = withContainers('web:1');
     assert.equal(imagesOf(pod, OURS).unproven['k8s:image-digest'], 'not_started');
-    const imageID = `registry.example.com/web@${DIGEST}`;
-    const started = { name: 'c0', image: 'web:1', imageID, ready: true, restartCount: 0 };
+    const started = statusOf('c0', DIGEST);
     assert.equal(imagesOf({ ...pod, status: { containerStatuses: [started] } }, OURS).digest, DIGEST);
   });
 
@@ -171,6 +176,90 @@ suite('the image of a pod', () => {
     const pod = withContainers(`a@${DIGEST}`);
     pod.spec!.ephemeralContainers = [{ name: 'debug', image: `b@${OTHER}` }];
     assert.equal(imagesOf(pod, OURS).digest, undefined);
+  });
+});
+
+suite('the digest after a restart', () => {
+  const ENDED = { terminated: { exitCode: 0 } };
+  const WAITS = { waiting: { reason: 'CrashLoopBackOff' } };
+  const withStatus = (image: string, state: V1ContainerState, spec: Partial<V1PodSpec> = {}) =>
+    podOf({
+      spec: { ...podOf().spec, containers: [{ name: 'web', image }], ...spec },
+      status: { containerStatuses: [statusOf('web', DIGEST, state)] },
+    });
+  const unproven = (pod: V1Pod) => imagesOf(pod, OURS).unproven['k8s:image-digest'];
+
+  test('is not what ran before, as long as nobody says what runs now', () => {
+    assert.equal(unproven(withStatus('web:1', ENDED)), 'restarting');
+    assert.equal(unproven(withStatus('web:1', { waiting: { reason: 'ContainerCreating' } })), 'restarting');
+    assert.equal(unproven(withStatus('web:1', WAITS)), 'not_running');
+    assert.equal(unproven(withStatus(`web@${OTHER}`, ENDED)), 'restarting');
+  });
+
+  test('is that of the specification where it names the very digest', () => {
+    assert.equal(imagesOf(withStatus(`web@${DIGEST}`, ENDED), OURS).digest, DIGEST);
+  });
+
+  test('is that of a container which has run for the last time', () => {
+    const job = withStatus('web:1', ENDED, { restartPolicy: 'Never' });
+    assert.equal(imagesOf(job, OURS).digest, DIGEST);
+    const failed = { terminated: { exitCode: 1 } };
+    assert.equal(imagesOf(withStatus('web:1', failed, { restartPolicy: 'Never' }), OURS).digest, DIGEST);
+    assert.equal(unproven(withStatus('web:1', failed, { restartPolicy: 'OnFailure' })), 'restarting');
+    const init = withStatus('web:1', { running: {} });
+    init.spec!.initContainers = [{ name: 'setup', image: 'setup:1' }];
+    init.status!.initContainerStatuses = [statusOf('setup', DIGEST, ENDED)];
+    assert.equal(imagesOf(init, []).digest, DIGEST);
+    init.status!.initContainerStatuses = [statusOf('setup', DIGEST, failed)];
+    assert.equal(imagesOf(init, []).digest, undefined);
+    const debug = withStatus('web:1', { running: {} });
+    debug.spec!.ephemeralContainers = [{ name: 'debug', image: 'debug:1' }];
+    debug.status!.ephemeralContainerStatuses = [statusOf('debug', DIGEST, failed)];
+    assert.equal(imagesOf(debug, OURS).digest, DIGEST);
+  });
+
+  test('is nobody’s after the image was changed, and neither is the name', async () => {
+    const pod = withStatus('web:2', { running: {} });
+    const images = imagesOf(pod, OURS, new Set(['web']));
+    assert.deepEqual([images.digest, images.image], [undefined, undefined]);
+    assert.deepEqual(images.unproven, { 'k8s:image': 'image_changed', 'k8s:image-digest': 'image_changed' });
+    const { selectors } = await attestorOf(pod, ['web']).attest(bearer(), new Set());
+    assert.deepEqual(
+      [...selectors].filter((selector) => selector.startsWith('k8s:image')),
+      [],
+    );
+  });
+
+  test('is of the container that asks, where the sidecar sees it', async () => {
+    const id = 'a'.repeat(64);
+    const pod = withStatus('web:1', { running: {} }, { shareProcessNamespace: true });
+    pod.status!.containerStatuses![0]!.containerID = `containerd://${id}`;
+    const attest = async (claimed: string) =>
+      (await attestorOf(pod).attest(bearer(`sidecar:container-id:${claimed}`), new Set())).facts[
+        'k8s.image-digest'
+      ];
+    assert.equal(await attest(id), DIGEST);
+    assert.equal(await attest('b'.repeat(64)), undefined);
+  });
+
+  test('is waited for where a rule wants it', async () => {
+    const pod = withStatus('web:1', ENDED);
+    let looks = 0;
+    const source = {
+      pod: async () => (looks++ === 0 ? pod : withStatus('web:1', { running: {} })),
+      namespaceUid: async () => 'ns-uid',
+      changedIn: () => new Set<string>(),
+      close: async () => undefined,
+    };
+    const settings = { labels: [], annotations: [], sidecarImages: OURS };
+    const attestor = createAttestor(
+      settings,
+      async () => REVIEWED,
+      source,
+      () => undefined,
+    );
+    const { facts } = await attestor.attest(bearer(), new Set(['k8s:image-digest']));
+    assert.equal(facts['k8s.image-digest'], DIGEST);
   });
 });
 

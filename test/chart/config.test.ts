@@ -36,7 +36,8 @@ test('values become settings', async (t) => {
   assert.deepEqual(authority.private, {
     listen: '0.0.0.0:8443',
     tls: { bootstrap: { names: ['mintmark.identity.svc', 'mintmark.identity.svc.cluster.local'] } },
-    maxConnectionsPerAddress: 4096,
+    maxConnections: 4096,
+    maxConnectionsPerAddress: 256,
   });
   assert.deepEqual((authority.keys as Settings).store, {
     'kubernetes-secret': { namespace: 'identity', name: 'mintmark-keys' },

@@ -74,7 +74,7 @@ test('the webhook fails closed in the namespaces that ask for it, and never asks
           { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: [NAMESPACE, 'kube-system'] },
         ],
       },
-      objectSelector: { matchLabels: { 'mintmark.io/inject': 'true' } },
+      objectSelector: { matchExpressions: [{ key: 'mintmark.io/inject', operator: 'Exists' }] },
       failurePolicy: 'Fail',
       reinvocationPolicy: 'IfNeeded',
       matchPolicy: 'Equivalent',
@@ -91,7 +91,7 @@ test('two releases ask for namespaces and pods by labels of their own', async (t
     ...valuesOf('authority'),
     '--set-string=webhook.namespaceSelector.matchLabels.mintmark\\.io/injection=staging',
     '--set-json=webhook.namespaceSelector.matchExpressions=[{"key":"tier","operator":"Exists"}]',
-    '--set-json=webhook.objectSelector.matchLabels={"mintmark.io/inject":null,"team":"a"}',
+    '--set-json=webhook.objectSelector={"matchExpressions":null,"matchLabels":{"team":"a"}}',
   );
   const [{ namespaceSelector, objectSelector }] = find(manifests, 'MutatingWebhookConfiguration').webhooks;
   assert.deepEqual(namespaceSelector, {

@@ -19,7 +19,7 @@ for (const script of ['chart-schema', 'chart-readme', 'chart-files'])
 test('the schema knows every value that values.yaml has, and takes each scenario', async () => {
   const schema = JSON.parse(await readFile(join(CHART, 'values.schema.json'), 'utf8'));
   const defaults = parse(await readFile(join(CHART, 'values.yaml'), 'utf8'), { version: '1.1' });
-  assert.equal(isValid(schema, defaults), false, 'issuer is required');
+  assert.equal(isValid(schema, defaults), true, 'what is wrong with them a template says');
   assert.equal(isValid(schema, { ...defaults, issuer: 'https://id.example.com' }), true);
   assert.deepEqual(
     Object.keys(schema.properties)
@@ -40,7 +40,7 @@ test('the chart gives a sidecar what the program gives it', async () => {
 const wrong: readonly [string, RegExp][] = [
   ['issuer=http://id.example.com', /at '\/issuer': .* does not match pattern/],
   ['issuer=https://id.example.com/', /at '\/issuer': /],
-  ['issuer=', /at '\/issuer': /],
+  ['issuer=', /issuer is required: --set issuer=https:/],
   ['mode=sidecar', /at '\/mode': /],
   ['replicas=0', /at '\/replicas': minimum: got 0, want 1/],
   ['replica=3', /additional properties 'replica' not allowed/],
@@ -48,16 +48,22 @@ const wrong: readonly [string, RegExp][] = [
   ['image.tag=10', /at '\/image\/tag': got number, want string/],
   ['image.pullPolicy=always', /at '\/image\/pullPolicy': /],
   ['keys.rotateEvery=7', /at '\/keys\/rotateEvery': got number, want string/],
-  ['keys.rotateEvery=1s', /at '\/keys\/rotateEvery': '1s' does not match pattern/],
-  ['keys.publishAtLeast=1s', /at '\/keys\/publishAtLeast': '1s' does not match pattern/],
-  ['public.cacheFor=0s', /at '\/public\/cacheFor': '0s' does not match pattern/],
-  ['rules[0].ttl=1s', /at '\/rules\/0\/ttl': '1s' does not match pattern/],
-  ['rules[0].match[0]=k8s:namespace:prod', /at '\/rules\/0\/match\/0': .* does not match pattern/],
+  ['keys.rotateEvery=1s', /keys\.rotateEvery must be 24h to 365d, not 1s/],
+  ['keys.publishAtLeast=1s', /keys\.publishAtLeast must be 24h to 365d, not 1s/],
+  ['public.cacheFor=0s', /public\.cacheFor must be 1s to 24h, not 0s/],
+  ['rules[0].ttl=1s', /rules\[0\]\.ttl must be 60s to 24h, not 1s/],
+  [
+    'rules[0].match[0]=k8s:namespace:prod',
+    /rules\[0\]\.match\[0\]: nobody proves k8s:namespace; known: k8s:ns /,
+  ],
   ['sidecar.image=Mint Mark', /at '\/sidecar\/image': .* does not match pattern/],
-  ['sidecar.statusListen=999.0.0.0:9464', /at '\/sidecar\/statusListen': .* does not match pattern/],
-  ['sidecar.statusListen=0.0.0.0:99999', /at '\/sidecar\/statusListen': .* does not match pattern/],
-  ['issuer=https://id.example.com:99999', /at '\/issuer': .* does not match pattern/],
-  ['issuer=https://id.example.com:0', /at '\/issuer': .* does not match pattern/],
+  [
+    'sidecar.statusListen=999.0.0.0:9464',
+    /sidecar\.statusListen must be an IP address and a port from 1024 on, not 999/,
+  ],
+  ['sidecar.statusListen=0.0.0.0:99999', /sidecar\.statusListen must be an IP address/],
+  ['issuer=https://id.example.com:99999', /issuer: 99999 is no port/],
+  ['issuer=https://id.example.com:0', /issuer must be in normal form/],
   ['keys.rotateEvery=a week', /at '\/keys\/rotateEvery': 'a week' does not match pattern/],
   ['rules[1].name=x', /at '\/rules\/1': missing properties 'match', 'subject'/],
   ['rules[0].audience=x', /at '\/rules\/0': .*additional properties 'audience' not allowed/],
@@ -74,6 +80,49 @@ const wrong: readonly [string, RegExp][] = [
   ['log.level=loud', /at '\/log\/level': value must be one of 'trace', 'debug', 'info', 'warn', 'error'/],
   ['extra.settings.isuer=x', /at '\/extra\/settings': additional properties 'isuer' not allowed/],
   // What a schema cannot say, the templates do.
+  ['keys.rotateEvery=1h', /keys\.rotateEvery must be 24h to 365d, not 1h/],
+  ['stopWithin=11m', /stopWithin must be 0s to 10m, not 11m/],
+  ['rules[0].maxTtl=25h', /rules\[0\]\.maxTtl must be 60s to 24h, not 25h/],
+  ['issuer=https://300.1.1.1', /issuer: 300\.1\.1\.1 is no address/],
+  ['issuer=https://id.example.com/a/../b', /issuer must be in normal form/],
+  ['issuer=https://id..example.com', /issuer: id\.\.example\.com is no host/],
+  ['rules[0].claims.iss=foo', /at '\/rules\/0\/claims\/iss': /],
+  ['rules[0].subject=äü', /at '\/rules\/0\/subject': 'äü' does not match pattern/],
+  [`rules[0].subject=${'x'.repeat(200)}`, /rules\[0\]\.subject could be 200 bytes long and 127 is the most/],
+  [
+    'rules[0].subject=x:{k8s.namespace}:{k8s.sa}',
+    /rules\[0\]\.subject: nothing is known as \{k8s\.namespace\}; known: \{host\} \{k8s\.ns\}/,
+  ],
+  [
+    'rules[0].subject=x:{k8s.pod-name}:{k8s.node}:{k8s.pod-uid}',
+    /rules\[0\]\.subject could be 193 bytes long/,
+  ],
+  ['rules[0].subject=x:{k8s.pod-name}-{k8s.node}', /rules\[0\]\.subject: a variable follows another/],
+  ['rules[0].subject=a{', /rules\[0\]\.subject has a lone brace/],
+  ['rules[0].subject=x:{k8s.sa:x}', /rules\[0\]\.subject: \{k8s\.sa:x\} is no variable/],
+  ['rules[0].claims.a.b=x-{k8s.namespace}', /rules\[0\]\.claims: nothing is known as \{k8s\.namespace\}/],
+  ['rules[0].audiences[0]=a\nb', /at '\/rules\/0\/audiences\/0': .* does not match pattern/],
+  [
+    'rules[0].match={sidecar:unix-uid:7}',
+    /rules\[0\]\.match rests on nothing but what a sidecar says of its caller: name the pod too/,
+  ],
+  [
+    'rules[0].match[0]=k8s:pod-label:app:x',
+    /rules\[0\]\.match\[0\]: app is not in attestor\.labels, so that no rule may name it/,
+  ],
+  ['rules[0].name=helm test', /rules\[0\]\.name is "helm test" as the chart's own/],
+  [
+    'rules[1].name=web may use AWS,rules[1].match={k8s:ns:a},rules[1].subject=x',
+    /rules\[1\]\.name is "web may use AWS" as rules\[0\]: names are unique/,
+  ],
+  [
+    'sidecar.resources.requests.memory=128Mi',
+    /sidecar\.resources\.requests\.memory is 128Mi and above the limit of 96Mi: no pod could start/,
+  ],
+  ['sidecar.resources.limits.memory=1Ki,sidecar.resources.requests.memory=1Ki', /32Mi is the least/],
+  ['resources.requests.memory=1Gi', /resources\.requests\.memory is 1Gi and above the limit of 512Mi/],
+  ['private.maxConnections=100', /private\.maxConnectionsPerAddress is above private\.maxConnections/],
+  [`fullnameOverride=${'a'.repeat(53)}`, /fullnameOverride may have 52 characters/],
   ['drainSeconds=100', /terminationGracePeriodSeconds must be more than drainSeconds and stopWithin/],
   ['keys.publishAtLeast=8d', /keys\.publishAtLeast is longer than keys\.rotateEvery/],
   ['public.cacheFor=24h', /keys\.publishAtLeast is shorter than twice public\.cacheFor/],
@@ -96,6 +145,56 @@ for (const [set, said] of wrong)
     assert.notEqual(code, 0);
     assert.match(stderr, said);
   });
+
+test('no pattern that helm prints is longer than a line', async () => {
+  const schema = await readFile(join(CHART, 'values.schema.json'), 'utf8');
+  const patterns = [...schema.matchAll(/"pattern": (".*")/g)].map(([, text]) => JSON.parse(text!) as string);
+  assert.ok(patterns.length > 20);
+  for (const pattern of patterns) assert.ok(pattern.length <= 100, pattern);
+  assert.doesNotMatch(schema, /propertyNames/); // helm names another path than the wrong one
+});
+
+test('the bounds of the templates are those of the program', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const { properties } = JSON.parse(await readFile(join(ROOT, 'mintmark.schema.json'), 'utf8'));
+  const { ttl } = properties.rules.items.properties;
+  const { cacheFor } = properties.public.properties;
+  for (const [set, schema, bounds] of [
+    ['rules[0].ttl', ttl, ['59s', '60s', '24h', '25h']],
+    ['public.cacheFor', cacheFor, ['0s', '1s', '12h', '86401s']],
+    ['stopWithin', properties.stopWithin, ['0s', '1s', '10m', '601s']],
+  ] as const)
+    for (const bound of bounds) {
+      const more = ['--set', 'terminationGracePeriodSeconds=3600', '--set', `${set}=${bound}`];
+      const { code, stderr } = await helm('template', 'x', CHART, ...valuesOf('authority'), ...more);
+      assert.equal(code === 0, new RegExp(schema.pattern).test(bound), `${set}=${bound}: ${stderr}`);
+    }
+});
+
+test('without an issuer helm says what to do, and helm lint goes through', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  assert.match((await helm('install', 'mintmark', CHART, '--dry-run=client')).stderr, /issuer is required/);
+  const { code, stdout, stderr } = await helm('lint', CHART);
+  assert.equal(code, 0, stdout);
+  assert.match(`${stdout}${stderr}`, /issuer is required/);
+});
+
+test('rules that the program takes go through', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  for (const set of [
+    'rules[0].subject=x:{k8s.ns}-{k8s.sa}', // both are known by the match
+    'rules[0].subject=x:{host}/{k8s.pod-name:40}:{{x}}',
+    'rules[0].claims.a.b=x-{{y}}-{k8s.pod-uid}',
+    'rules[0].match[0]=k8s:pod-label:example.com/app:x,attestor.labels={example.com/app}',
+    'issuer=https://[::1]:8443/a/b',
+    'issuer=https://10.0.0.1',
+    'sidecar.statusListen=[::]:9464',
+    'rules[0].match[2]=sidecar:unix-uid:7',
+  ]) {
+    const { code, stderr } = await helm('template', 'x', CHART, ...valuesOf('authority'), '--set', set);
+    assert.equal(code, 0, `${set}: ${stderr}`);
+  }
+});
 
 test('a release and a name of any length make names that Kubernetes takes', async (t) => {
   if (isMissing(t, hasHelm, NO_HELM)) return;

@@ -1,6 +1,6 @@
 /** The cluster of `./cluster`, brought up where it is not, and the commands that an operator would give it. */
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -34,7 +34,6 @@ export async function cluster(args: readonly string[], input?: string): Promise<
 export const kubectl = (...args: readonly string[]) => cluster(['kubectl', ...args]);
 export const tryKubectl = (...args: readonly string[]) => tryCluster(['kubectl', ...args]);
 export const helm = (...args: readonly string[]) => cluster(['helm', ...args]);
-export const tryHelm = (...args: readonly string[]) => tryCluster(['helm', ...args]);
 
 export type Manifest = Readonly<Record<string, unknown>> & { readonly kind: string };
 
@@ -115,9 +114,4 @@ export async function freeze(program: string): Promise<() => void> {
   const [pid] = readFileSync(join(dirname(file), 'run', `${program}.pid`), 'utf8').split(' ');
   process.kill(Number(pid), 'SIGSTOP');
   return () => void process.kill(Number(pid), 'SIGCONT');
-}
-
-/** `kubectl port-forward` and the like, for as long as a test. */
-export function spawnKubectl(...args: readonly string[]) {
-  return spawn(SCRIPT, ['kubectl', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
 }

@@ -18,6 +18,7 @@ import {
   claimsOf,
   createAccount,
   deletePod,
+  freePort,
   inPod,
   mint,
   podManifest,
@@ -136,20 +137,14 @@ suite('an installed chart', () => {
     await eventually('the new rule', async () => (await askToken(first, VAULT)).status === 200, 30);
     const command = ['node', '-e', 'setInterval(() => {}, 1000)'];
     const other = await startPod(namespace, 'image-2', { serviceAccount: 'idle', image: MINTMARK, command });
-    const { stdout } = await tryKubectl(
-      '-n',
-      namespace,
-      'exec',
-      other.name,
-      '-c',
-      'app',
-      '--',
-      'mintmark',
-      'token',
-      '--aud',
-      VAULT,
+    const refused = await tryKubectl(
+      ...['-n', namespace, 'exec', other.name, '-c', 'app', '--'],
+      ...['mintmark', 'token', '--aud', VAULT],
     );
-    assert.equal(stdout, '');
+    assert.notEqual(refused.code, 0);
+    assert.equal(refused.stdout, '');
+    assert.ok(refused.stderr.includes(`k8s:image-digest:${digest}`), refused.stderr);
+    assert.match(refused.stderr, /image-digest:\S+ does not/);
     for (const pod of [first, other]) await deletePod(pod);
   });
 
@@ -312,7 +307,7 @@ suite('an installed chart', () => {
     await createAccount(host, 'web');
     const rule = ruleFor(host, { name: 'host', match: [`k8s:ns:${host}`] });
     await release.upgrade({ ...values, rules: [...(values.rules as []), rule] });
-    const annotations = { 'mintmark.io/status-port': '19464' };
+    const annotations = { 'mintmark.io/status-port': String(await freePort()) };
     const spec = { hostNetwork: true, dnsPolicy: 'ClusterFirstWithHostNet' };
     const pod = await startPod(host, 'host-1', { serviceAccount: 'web', annotations, spec });
     assert.equal(claimsOf(await mint(pod, AWS)).sub, `${host}:web`);

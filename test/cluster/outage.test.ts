@@ -15,6 +15,7 @@ import {
   deletePod,
   freshAfter,
   type Pod,
+  programOf,
   startLoad,
   workloadNamespace,
 } from './pods.ts';
@@ -22,6 +23,8 @@ import { install, type Release, ruleFor } from './release.ts';
 
 const API_SERVER_AWAY_SECONDS = 120;
 const AUTHORITY_AWAY_SECONDS = Number(process.env.MINTMARK_TEST_AUTHORITY_AWAY ?? 60);
+/** Less than what makes the kubelet restart a replica. */
+const HANGING_SECONDS = 20;
 const LONG = 'https://long.example.com';
 const SHORT = 'https://short.example.com';
 /** Of the tokens of `SHORT`; they are not given again with less life than the floor, which is a minute. */
@@ -129,6 +132,33 @@ suite('an outage', { timeout: 1_200_000 }, () => {
     // Once below the floor it stays so.
     const firstRefused = ofShort.findIndex(({ status }) => status === 503);
     assert.ok(ofShort.slice(firstRefused).every(({ status }) => status === 503));
+  });
+
+  test(`of the authority that hangs for ${HANGING_SECONDS} s: whoever has a token gets it within the time that clients wait`, async (t) => {
+    const env = { TIMEOUT_MS: '5000' };
+    const pod = await startLoad(namespace, 'hanging', LONG, 500, { serviceAccount: 'web', env });
+    t.after(() => deletePod(pod));
+    await freshAfter(pod, 0);
+    const names = await release.authorities();
+    const pids = await Promise.all(names.map((name) => programOf({ namespace: release.namespace, name })));
+    // As on a node that hangs: connections stay, and nobody answers on them.
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    const from = Date.now();
+    try {
+      await sleep(HANGING_SECONDS * 1000);
+    } finally {
+      for (const pid of pids) process.kill(pid, 'SIGCONT');
+    }
+    const to = Date.now();
+    const fresh = await freshAfter(pod, to, 30);
+    const during = between(await callsOf(pod), from, to);
+    t.diagnostic(
+      `${during.length} calls, the slowest in ${Math.max(...during.map(({ ms }) => ms))} ms; fresh tokens ${fresh.at + fresh.ms - to} ms after it went on`,
+    );
+    assert.ok(during.length > HANGING_SECONDS / 2);
+    assert.deepEqual(during.filter(({ status }) => status !== 200).slice(0, 3), []);
+    assert.ok(fresh.at + fresh.ms - to < 5_000);
+    await release.available();
   });
 
   test('of the authority while a pod starts: it waits, and starts when the authority is back', async (t) => {

@@ -1,6 +1,8 @@
 /** Workloads: pods with a shell and curl that know nothing of Mintmark, and one that asks without end. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { apply, createNamespace, eventually, get, kubectl, type Manifest, tryKubectl } from './cluster.ts';
 import { MINTMARK, WORKLOAD } from './images.ts';
 
@@ -158,6 +160,16 @@ export async function containerId(pod: Pod, container: string): Promise<string> 
   return found?.containerID?.split('//')[1] ?? 'none';
 }
 
+/** One that no program of this machine has at the moment. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
 export const inPod = (pod: Pod, ...command: string[]) => inContainer(pod, 'app', ...command);
 export const inContainer = ({ namespace, name }: Pod, container: string, ...command: string[]) =>
   kubectl('-n', namespace, 'exec', name, '-c', container, '--', ...command);
@@ -205,11 +217,11 @@ export type Call = {
 };
 
 const LOAD = `const { request } = require('node:http');
-const { AUDIENCE, EVERY_MS } = process.env;
+const { AUDIENCE, EVERY_MS, TIMEOUT_MS } = process.env;
 const ask = () => new Promise((done) => {
   const at = Date.now();
   const end = (call) => done({ at, ms: Date.now() - at, isReused: false, ...call });
-  request({ socketPath: process.env.MINTMARK_SOCKET, path: '/v1/tokens/oidc', method: 'POST', timeout: 30000 },
+  request({ socketPath: process.env.MINTMARK_SOCKET, path: '/v1/tokens/oidc', method: 'POST', timeout: Number(TIMEOUT_MS) },
     async (response) => {
       const text = (await response.toArray()).join('');
       const isReused = response.headers['mintmark-token'] === 'reused';
@@ -217,6 +229,7 @@ const ask = () => new Promise((done) => {
       const { kid } = JSON.parse(Buffer.from(text.split('.')[0], 'base64url'));
       end({ status: 200, isReused, kid, token: text });
     })
+    .on('timeout', function () { this.destroy(new Error('no answer in time')); })
     .on('error', ({ message }) => end({ status: 0, error: message }))
     .end(JSON.stringify({ aud: AUDIENCE }));
 });
@@ -241,7 +254,7 @@ export function startLoad(
     ...options,
     image: MINTMARK,
     command: ['node', '-e', LOAD],
-    env: { AUDIENCE: audience, EVERY_MS: String(everyMs) },
+    env: { AUDIENCE: audience, EVERY_MS: String(everyMs), TIMEOUT_MS: '30000', ...options.env },
   });
 }
 

@@ -303,10 +303,23 @@ suite('mintmark inject says what is wrong', () => {
     );
   });
 
+  test('with a label that is neither "true" nor "false" in quotes', async () => {
+    for (const label of [true, 'True', 'yes', 1]) {
+      const pod = labelled();
+      const labels = { ...pod.metadata?.labels, 'mintmark.io/inject': label };
+      const text = stringify({ ...pod, metadata: { ...pod.metadata, labels } });
+      await assertFails(
+        text,
+        /^stdin: Pod web: label mintmark\.io\/inject must be "true" or "false", in quotes/,
+      );
+      await assertFails(text, /must be "true" or "false"/, 1, ['-f', '-', '--all', ...OPTIONS]);
+    }
+  });
+
   test('with the YAML', async () => {
     await assertFails('a: [\n', /^stdin:\d+: is no YAML: /);
     await assertFails('a: 1\na: 2\n', /^stdin:\d+: is no YAML: Map keys must be unique/);
-    await assertFails(`a: &a\n  b: *a\n`, /^stdin: is no YAML: /);
+    await assertFails(`a: &a\n  b: *a\n`, /^stdin: is no manifest: an alias \(\*name\) stands within/);
     await assertFails('a: *b\n', /is no YAML: /);
     const bomb = `a: &a [x, x, x, x, x, x, x, x, x, x]\n${'bcdefg'
       .split('')
@@ -337,7 +350,13 @@ suite('mintmark inject says what is wrong', () => {
     const memory = ['-f', '-', ...OPTIONS, '--limits', 'memory=lots'];
     await assertFails('', /^--limits memory must be a quantity such as 64Mi/, 2, memory);
     const disk = ['-f', '-', ...OPTIONS, '--requests', 'disk=1Gi'];
-    await assertFails('', /^--requests disk /, 2, disk);
+    await assertFails('', /^--requests disk=1Gi is no quantity: write it as in --requests cpu=10m/, 2, disk);
+    const bare = ['-f', '-', ...OPTIONS, '--requests', 'foo'];
+    await assertFails('', /^--requests foo is no quantity: write it as in --requests cpu=10m/, 2, bare);
+    const above = ['-f', '-', ...OPTIONS, '--requests', 'memory=128Mi'];
+    await assertFails('', /^--requests memory is 128Mi and above the limit of 96Mi: no pod could/, 2, above);
+    const little = ['-f', '-', ...OPTIONS, '--requests', 'memory=1Ki', '--limits', 'memory=1Ki'];
+    await assertFails('', /^--limits memory is 1Ki: 32Mi is the least/, 2, little);
     const floor = ['-f', '-', ...OPTIONS, '--reuse-floor', 'never'];
     await assertFails('', /^--reuse-floor must be a duration/, 2, floor);
     const listen = ['-f', '-', ...OPTIONS, '--status-listen', ':1'];

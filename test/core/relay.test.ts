@@ -16,13 +16,17 @@ function fixture(parts: Partial<RelayParts> = {}) {
   const clock = fakeClock();
   const recorder = collectingRecorder();
   const asked: (readonly [readonly Selector[], TokenRequest])[] = [];
-  const state: { answer: IssuerError | undefined } = { answer: undefined };
+  const state: { answer: IssuerError | undefined; hangs: Promise<void> | undefined } = {
+    answer: undefined,
+    hangs: undefined,
+  };
   const authority: Authority = {
     async issueToken(claimed, request): Promise<IssuedToken> {
       asked.push([claimed, request]);
+      const jti = `jti-${asked.length}`;
+      await state.hangs;
       if (state.answer !== undefined) throw state.answer;
       const iat = clock.now();
-      const jti = `jti-${asked.length}`;
       const [aud = ''] = request.audience;
       const claims = { iss: 'i', sub: 's', aud, iat, nbf: iat, exp: iat + LIFE, jti };
       return { token: jti, keyId: 'k', algorithm: 'RS256', rule: 'r', claims };
@@ -38,6 +42,8 @@ function fixture(parts: Partial<RelayParts> = {}) {
     clock,
     claims: { 'unix:uid': 'sidecar:unix-uid' },
     reuse: { floorSeconds: 60, singleUse: ['once.example.com'] },
+    // Where the authority hangs the patience is over at once.
+    patience: (fresh) => (state.hangs === undefined ? fresh : Promise.resolve(undefined)),
     ...parts,
   });
   const ask = (request = AWS) => relay.issueToken('fly', fakePeer(), request);
@@ -155,5 +161,78 @@ suite('while the authority is away', () => {
     await relay.issueTokenFor('token-files', WEB, AWS);
     state.answer = AWAY;
     await assert.rejects(relay.issueTokenFor('token-files', WEB, AWS), refusal('temporarily_unavailable'));
+  });
+});
+
+suite('while the authority hangs', () => {
+  /** One caller has a token, and the authority says nothing until it is let go. */
+  async function hanging() {
+    const all = fixture();
+    const { token } = await all.ask();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    all.state.hangs = promise;
+    const letGo = async () => {
+      all.state.hangs = undefined;
+      resolve();
+      await new Promise(setImmediate);
+    };
+    return { ...all, token, letGo };
+  }
+
+  test('whoever has a token gets it after a short wait, and one question alone goes on', async () => {
+    const { ask, asked, token } = await hanging();
+    for (let count = 0; count < 3; count++) {
+      const again = await ask();
+      assert.deepEqual([again.token, again.isReused], [token, true]);
+    }
+    assert.equal(asked.length, 2);
+  });
+
+  test('a fresh token is handed out as soon as it answers', async () => {
+    const { ask, asked, letGo } = await hanging();
+    await ask();
+    await letGo();
+    assert.equal((await ask()).isReused, undefined);
+    assert.equal(asked.length, 3);
+  });
+
+  test('what it answers late is kept, so that the youngest token is given again', async () => {
+    const { ask, state, letGo, clock } = await hanging();
+    clock.advance(LIFE - 60);
+    await ask();
+    await letGo();
+    state.answer = AWAY;
+    clock.advance(LIFE - 60);
+    assert.equal((await ask()).token, 'jti-2');
+  });
+
+  test('when it fails in the end it is left alone for a while, and asked again then', async () => {
+    const { ask, asked, state, letGo, clock } = await hanging();
+    await ask();
+    state.answer = AWAY;
+    await letGo();
+    assert.equal((await ask()).isReused, true);
+    assert.equal(asked.length, 2);
+    state.answer = undefined;
+    clock.advance(2);
+    assert.equal((await ask()).isReused, undefined);
+  });
+
+  test('a refusal that comes late counts for whoever asks next', async () => {
+    const { ask, state, letGo } = await hanging();
+    await ask();
+    state.answer = new IssuerError('access_denied', 'no more');
+    await letGo();
+    await assert.rejects(ask(), refusal('access_denied'));
+    state.answer = AWAY;
+    await assert.rejects(ask(), refusal('temporarily_unavailable'));
+  });
+
+  test('whoever has no token waits for the answer', async () => {
+    const { ask, letGo } = await hanging();
+    const other = ask({ audience: ['vault'] });
+    await ask();
+    await letGo();
+    assert.equal((await other).isReused, undefined);
   });
 });

@@ -201,11 +201,53 @@ suite('POST /v1/inject', () => {
 
   test('a pod of 3 MiB is taken, more than 4 MiB is not', async (t) => {
     const { review, post } = await door(t);
-    const annotations = { note: 'x'.repeat(3 * 1024 * 1024) };
-    const { allowed, patch } = await review(withMetadata({ annotations }));
+    const command = ['x'.repeat(3 * 1024 * 1024)];
+    const [container] = object.spec.containers;
+    const spec = { ...object.spec, containers: [{ ...container, command }] };
+    const { allowed, patch } = await review({ object: { ...object, spec } });
     assert.equal(allowed, true);
     assert.ok(patch.length < 10_000); // the patch has only what is new
     assert.equal((await post(Buffer.alloc(4 * 1024 * 1024 + 1, 0x20))).status, 413);
+  });
+
+  test('a pod of many containers is refused before anything is made for one of them', async (t) => {
+    const { post } = await door(t, {
+      context: {
+        inject(given) {
+          parsePod(given);
+          throw new Error('this has to be refused before');
+        },
+      },
+    });
+    const containers = Array.from({ length: 200_000 }, () => ({ name: 'a' }));
+    const request = { ...vector.request, object: { ...object, spec: { containers } } };
+    const { status, text } = await post({ ...vector, request });
+    assert.equal(status, 200);
+    assert.match(JSON.parse(text).response.status.message, /it has 200000 containers: 200 are the most$/);
+  });
+
+  test('an answer is no larger than the API server could use', async (t) => {
+    const large = 'x'.repeat(1024 * 1024);
+    const { review } = await door(t, { context: { inject: () => [{ value: large }] } });
+    const { allowed, status } = await review();
+    assert.deepEqual([allowed, status.code], [false, 400]);
+    assert.match(status.message, /makes 10485\d\d bytes: 1048576 are the most$/);
+    const refused = await door(t);
+    const annotations = { [`mintmark.io/${'x'.repeat(200_000)}`]: 'x' };
+    assert.ok((await refused.review(withMetadata({ annotations }))).status.message.length < 3000);
+    const uid = 'x'.repeat(200);
+    assert.equal((await refused.post({ ...vector, request: { ...vector.request, uid } })).status, 400);
+  });
+
+  test('a label that is neither "true" nor "false" is refused: nobody starts without what was meant', async (t) => {
+    const { review } = await door(t);
+    for (const label of ['True', 'yes', '', 'enabled']) {
+      const labels = { 'mintmark.io/inject': label };
+      const { allowed, status } = await review(withMetadata({ labels }));
+      assert.deepEqual([allowed, status.code], [false, 400]);
+      assert.match(status.message, /label mintmark\.io\/inject must be "true" or "false", not "/);
+    }
+    assert.equal((await review(withMetadata({ labels: {} }))).patchType, 'JSONPatch');
   });
 
   test('a body that nests without end is answered', async (t) => {
@@ -303,6 +345,9 @@ suite("the webhook's configuration", () => {
       { statusListen: 'localhost:9464' },
       { resources: { limits: { memory: 'lots' } } },
       { resources: { limit: {} } },
+      { resources: { requests: { memory: '128Mi' } } },
+      { resources: { requests: { cpu: '1' }, limits: { cpu: '999m' } } },
+      { resources: { requests: { memory: '1Ki' }, limits: { memory: '1Ki' } } },
       { maxInFlight: 0 },
     ];
     for (const bad of wrong) assert.throws(() => v.parse(config, { ...least, ...bad }), JSON.stringify(bad));

@@ -4,6 +4,7 @@ import { IssuerError } from '../../src/core/errors.ts';
 import { injectPod } from '../../src/injection/inject.ts';
 import { type Pod, parsePod } from '../../src/injection/pod.ts';
 import type { InjectionSettings } from '../../src/injection/settings.ts';
+import { refusal } from '../conformance/key-store.ts';
 import { restrictedViolations } from './pod-security.ts';
 import { CONTEXT, containerOf, environmentOf, PEM, pod, SETTINGS } from './pods.ts';
 
@@ -315,6 +316,15 @@ suite('Pod Security Standards', () => {
   });
 });
 
+test('an annotated memory that no sidecar could start with is refused', () => {
+  const little = pod({ memory: '1Ki' });
+  assert.throws(
+    () => injectPod(little, SETTINGS, CONTEXT),
+    refusal('invalid_request', /memory is 1Ki: 32Mi is the least that a sidecar runs with/),
+  );
+  injectPod(pod({ memory: '32Mi' }), SETTINGS, CONTEXT);
+});
+
 suite('parsePod', () => {
   test('takes what Kubernetes takes, null for nothing among it', () => {
     for (const good of [
@@ -329,6 +339,31 @@ suite('parsePod', () => {
       },
     ])
       injectPod(parsePod(good), SETTINGS, CONTEXT);
+  });
+
+  test('takes no more than a pod can need', () => {
+    const many = (length: number) => Array.from({ length }, (_, index) => ({ name: `n-${index}` }));
+    const containers = many(100);
+    const fits = { spec: { containers, initContainers: many(99), ephemeralContainers: many(1) } };
+    assert.ok(JSON.stringify(injectPod(parsePod(fits), SETTINGS, CONTEXT)));
+    const refused = (value: unknown) => refusal('invalid_request', new RegExp(String(value)));
+    assert.throws(
+      () => parsePod({ spec: { ...fits.spec, ephemeralContainers: many(2) } }),
+      refused('it has 201 containers: 200 are the most'),
+    );
+    assert.throws(
+      () => parsePod({ spec: { containers, volumes: many(1001) } }),
+      refused('it has 1001 volumes: 1000 are the most'),
+    );
+    assert.throws(
+      () => parsePod({ metadata: { annotations: { a: 'x'.repeat(256 * 1024) } }, spec: { containers } }),
+      refused('metadata.annotations has more than 256 KiB'),
+    );
+    const audiences = many(101).map(({ name }) => name);
+    assert.throws(
+      () => injectPod(pod({ 'token-audiences': audiences.join(',') }), SETTINGS, CONTEXT),
+      refused('has 101 audiences: 100 are the most'),
+    );
   });
 
   test('says where something is wrong', () => {

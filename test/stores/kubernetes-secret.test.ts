@@ -164,7 +164,7 @@ suite('kubernetes secret: faults', () => {
       store.write('ring', Buffer.of(1), undefined),
       refusal(
         'temporarily_unavailable',
-        /may not create the Secret ns\/mintmark-keys: its Role in the namespace ns needs the verb "create" on "secrets" \(.*User "x"/,
+        /^the Secret ns\/mintmark-keys is not there; put it back, .*may not create the Secret ns\/mintmark-keys: its Role in the namespace ns needs the verb "create" on "secrets" \(.*User "x"/,
       ),
     );
     const version = await store.write('ring', Buffer.of(0), undefined);

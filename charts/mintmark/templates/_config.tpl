@@ -18,6 +18,7 @@ private:
   {{- else }}
   tls: { bootstrap: { names: {{ include "mintmark.privateNames" . }} } }
   {{- end }}
+  maxConnections: {{ .Values.private.maxConnections }}
   maxConnectionsPerAddress: {{ .Values.private.maxConnectionsPerAddress }}
 status: { listen: "{{ .Values.listenAddress }}:9464" }
 keys:
@@ -59,7 +60,7 @@ or whoever's made the certificate.
 {{- $rules := .Values.rules -}}
 {{- if include "mintmark.testsEnabled" . -}}
 {{- $match := list (printf "k8s:ns:%s" .Release.Namespace) (printf "k8s:sa:%s" (include "mintmark.testName" .)) -}}
-{{- $rules = append $rules (dict "name" "helm test" "match" $match "subject" "helm-test" "audiences" (list "mintmark-helm-test")) -}}
+{{- $rules = append $rules (dict "name" "helm test" "match" $match "subject" "helm-test" "audiences" (list "mintmark-helm-test") "explain" false) -}}
 {{- end -}}
 {{ $rules | toJson }}
 {{- end -}}
@@ -88,38 +89,6 @@ rules: {{ toJson .Values.rules }}
 tokens: {{ toJson .Values.standalone.tokens }}
 log: {{ toJson .Values.log }}
 stopWithin: {{ .Values.stopWithin }}
-{{- end -}}
-
-{{/* `90s` in seconds; the schema has looked at its form. */}}
-{{- define "mintmark.seconds" -}}
-{{ mul (trimAll "smhd" . | int64) (dict "s" 1 "m" 60 "h" 3600 "d" 86400 | dig (trimAll "0123456789" .) 1) }}
-{{- end -}}
-
-{{/* What values say of each other: the program would refuse it, or be killed before its time. */}}
-{{- define "mintmark.assertValues" -}}
-{{- $published := include "mintmark.seconds" .Values.keys.publishAtLeast | int64 -}}
-{{- if gt $published (include "mintmark.seconds" .Values.keys.rotateEvery | int64) -}}
-{{- fail "keys.publishAtLeast is longer than keys.rotateEvery: a key cannot be published so long before it signs" -}}
-{{- end -}}
-{{- if lt $published (mul 2 (include "mintmark.seconds" .Values.public.cacheFor | int64)) -}}
-{{- fail "keys.publishAtLeast is shorter than twice public.cacheFor" -}}
-{{- end -}}
-{{- if le (int64 .Values.terminationGracePeriodSeconds) (add .Values.drainSeconds (include "mintmark.seconds" .Values.stopWithin | int64)) -}}
-{{- fail "terminationGracePeriodSeconds must be more than drainSeconds and stopWithin together" -}}
-{{- end -}}
-{{- if or (hasSuffix ":443" (urlParse .Values.issuer).host) (contains "/.well-known" .Values.issuer) -}}
-{{- fail "issuer must be in normal form: without :443, and without .well-known in its path" -}}
-{{- end -}}
-{{- range $index, $rule := .Values.rules -}}
-{{- if and .maxTtl (lt (include "mintmark.seconds" (default "10m" .maxTtl) | int64) (include "mintmark.seconds" (default "10m" .ttl) | int64)) -}}
-{{- fail (printf "rules[%d].maxTtl is shorter than its ttl" $index) -}}
-{{- end -}}
-{{- range .match -}}
-{{- if and (eq $.Values.mode "authority") (not $.Values.extra.settings.attestors) (not (regexMatch "^(?:k8s|sidecar):" .)) -}}
-{{- fail (printf "rules[%d].match: the authority knows pods only: %s begins with neither k8s: nor sidecar:" $index .) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
 {{- end -}}
 
 {{- define "mintmark.config" -}}
