@@ -8,6 +8,7 @@ import {
   callsOf,
   createAccount,
   deletePod,
+  freshAfter,
   type Pod,
   programOf,
   startLoad,
@@ -121,7 +122,9 @@ suite('three replicas', () => {
     await sleep(1000);
     const calls = await allCalls(pods);
     assert.deepEqual(calls.filter(({ status }) => status !== 200).slice(0, 5), []);
-    assert.equal(calls.filter(({ isReused }) => isReused).length, 0);
+    // A replica that goes without a word looks like one that hangs: the last token is given again for a while
+    // (the diagnostics say how often), and a fresh one after it.
+    for (const pod of pods) await freshAfter(pod, Date.now());
     await assertTokens(t, calls);
   });
 
