@@ -59,6 +59,7 @@ suite('a JWT-SVID', () => {
         refusal('invalid_assertion', why),
       );
     await refuses(X509, {}, /no key of its kid/);
+    for (const iss of [5, null, '', ['a']]) await refuses(KEY, { iss }, /its iss is no text/);
     await refuses(KEY, { sub: 'spiffe://test.example.org/ns/shop/sa/web' }, /no key of its kid/);
     for (const sub of [
       'spiffe://evil.example.org/web',

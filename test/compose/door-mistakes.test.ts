@@ -84,6 +84,19 @@ suite('mistakes in doors.oauth', () => {
     assert.deepEqual(registering, ['doors.oauth.registration.accessTokenFile: cannot be read: ENOENT']);
   });
 
+  test('addresses that look like more than they are', async () => {
+    const web = {
+      ...WEB,
+      redirectUris: ['https://u:p@a.example/cb', 'https://*.example/cb', 'https://a.example/cb'],
+      postLogoutRedirectUris: ['https://u@a.example/'],
+    };
+    assert.deepEqual(await mistakesOf({ clients: [web] }), [
+      'doors.oauth.clients[0].redirectUris[0]: must name no user',
+      'doors.oauth.clients[0].redirectUris[1]: must have no *: it counts as it is written',
+      'doors.oauth.clients[0].postLogoutRedirectUris[0]: must name no user',
+    ]);
+  });
+
   test('an issuer that is not among the trusted, and a further issuer', async () => {
     const job = { id: 'job', federated: { issuer: 'nope', subject: 'x' }, grants: ['client_credentials'] };
     const settings = { attestors: { jwt: JWT }, issuers: { acme: { oauth: { clients: [job] } } } };

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { Provable } from '../../core/ports.ts';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import { kindOf } from '../../core/selectors.ts';
+import { redirectFault } from './clients.ts';
 import { LOCAL_IDP } from './people/contract.ts';
 import type { ClientConfig, OAuthConfig } from './settings.ts';
 
@@ -38,6 +39,8 @@ function clientMistakes(client: ClientConfig, block: OAuthConfig, provable: Prov
     ...each('identityProviders', identityProviders, (name) =>
       idps.includes(name) ? undefined : `there is no such identity provider; known: ${idps.join(' ')}`,
     ),
+    ...each('redirectUris', client.redirectUris, redirectFault),
+    ...each('postLogoutRedirectUris', client.postLogoutRedirectUris, redirectFault),
     ...each('scopes', scopes, (name) => (known.includes(name) ? undefined : 'is a scope of no resource')),
     ...each('grants', grants, (name) =>
       EXCHANGES.includes(name) && !provable.kinds.includes(ASSERTIONS)
