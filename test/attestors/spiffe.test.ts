@@ -89,6 +89,15 @@ suite('a JWT-SVID', () => {
     await assert.rejects(attest({ iss: OTHER, sub: 'job-1' }), refusal('invalid_assertion', /trust domain/));
   });
 
+  test('a set of keys that is no bundle is told when it is opened', async () => {
+    const { warnings: warned } = await openJwt({
+      prod: PROD,
+      plain: { trustDomain: 'plain.example.org', jwks: { keys: [published(KEY)] } },
+    });
+    assert.equal(warned.length, 1);
+    assert.match(warned[0] ?? '', /^attestors\.jwt\.issuers\.plain: no key has use: jwt-svid/);
+  });
+
   test('settings that cannot work', () => {
     const wrong: readonly (readonly [object, RegExp])[] = [
       [{ prod: { trustDomain: 'prod.example.org' } }, /needs a place of its keys/],

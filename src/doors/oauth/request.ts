@@ -185,15 +185,19 @@ async function federated(form: URLSearchParams, assertion: string, engine: Engin
   if (isOurs(assertion, engine) && (await goodClaims(assertion, engine)) === undefined)
     throw new IssuerError('peer_unproven', 'an access token of ours that is good no more');
   const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
-  const client = engine.config.clients.find(
-    ({ federated: wanted }) =>
+  const named = form.get('client_id');
+  const [client, second] = engine.config.clients.filter(
+    ({ id, federated: wanted }) =>
       wanted !== undefined &&
+      (named === null || named === id) &&
       wanted.issuer === workload.facts['jwt.issuer'] &&
       wanted.subject === workload.facts['jwt.subject'],
   );
   form.delete('client_assertion');
   form.delete('client_assertion_type');
   if (client === undefined) throw new IssuerError('peer_unproven', 'no client is of this assertion');
+  if (second !== undefined)
+    throw new IssuerError('peer_unproven', 'several clients are of this assertion: client_id says which');
   // A list of one is how Kubernetes writes it.
   const [audience, ...others] = [workload.assertion?.claims.aud].flat();
   if (others.length > 0 || !ownNames(engine, client.tokenUrlAudience).includes(String(audience)))
