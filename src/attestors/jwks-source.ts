@@ -73,7 +73,8 @@ async function versionOf(path: string): Promise<string> {
   return [ino, size, mtimeNs, ctimeNs].join(' ');
 }
 
-async function readKeys(path: string): Promise<KeySet> {
+/** Throws RangeError or the system's error. */
+export async function readKeys(path: string): Promise<KeySet> {
   const bytes = await readFile(path);
   if (bytes.length > DOCUMENT_MAX_BYTES)
     throw new RangeError(`it is larger than ${DOCUMENT_MAX_BYTES} bytes`);

@@ -15,6 +15,7 @@ export const VERIFIABLE = [
 
 export type VerificationKey = {
   readonly keyId: string | undefined;
+  readonly use: unknown;
   readonly algorithms: readonly string[];
   readonly key: KeyObject;
 };
@@ -77,7 +78,7 @@ function parseKey(jwk: Jwk): VerificationKey | undefined {
   const key = publicKey(jwk);
   if (key === undefined) return undefined;
   const algorithms = VERIFIABLE.filter((each) => fits(key, each) && (alg === undefined || alg === each));
-  return algorithms.length === 0 ? undefined : { keyId: kid as string | undefined, algorithms, key };
+  return algorithms.length === 0 ? undefined : { keyId: kid as string | undefined, use, algorithms, key };
 }
 
 function publicKey(jwk: Jwk): KeyObject | undefined {

@@ -114,6 +114,7 @@ export function assertClaims(token: ParsedToken, expected: Expected, now: EpochS
 function assertIssuer(claims: ClaimSet, { issuer, trustDomain }: Expected): void {
   const isOptional = trustDomain !== undefined && (issuer === undefined || claims.iss === undefined);
   if (!isOptional && claims.iss !== issuer) throw unaccepted('it is of another issuer');
+  if (!isOptionalText(claims.iss, Number.POSITIVE_INFINITY)) throw unaccepted('its iss is no text');
   if (typeof claims.sub !== 'string' || claims.sub === '') throw unaccepted('it has no sub');
   if (trustDomain !== undefined && trustDomainOf(claims) !== trustDomain)
     throw unaccepted("its sub is no SPIFFE ID of its issuer's trust domain");

@@ -15,6 +15,7 @@ import type {
 import type { AttestorContext } from './index.ts';
 import { remoteKeys } from './jwks-remote.ts';
 import { fileKeys, fixedKeys, type KeySource, ownKeys } from './jwks-source.ts';
+import { bundleWarnings } from './jwt-findings.ts';
 import { type IssuerSettings, type JwtSettings, SELF } from './jwt-settings.ts';
 import {
   assertClaims,
@@ -34,6 +35,7 @@ import {
   OTHER_FACTS,
 } from './jwt-workload.ts';
 
+export { findings } from './jwt-findings.ts';
 export { config } from './jwt-settings.ts';
 export { kinds };
 
@@ -50,15 +52,28 @@ export function provable({ issuers }: JwtSettings): Provable {
   const claims = [
     ...new Set(Object.values(issuers).flatMap((each) => namedClaims(each.claims).map(({ name }) => name))),
   ];
-  const faultOf = (selector: Selector) => {
+  const faultOf = (selector: Selector, beside: readonly Selector[] = []) => {
     const [, kind, key = '', value] = selector.split(':');
     if (kind === 'issuer' && !names.includes(selector.slice('jwt:issuer:'.length)))
       return `there is no such issuer; known: ${names.join(' ')}`;
+    if (kind === 'subject') return subjectFault(selector, beside, issuers);
     if (kind !== 'claim') return undefined;
     if (!claims.includes(key)) return `no issuer's claims have ${key}; known: ${claims.join(' ')}`;
     return value === undefined || value === '' ? 'must have the form jwt:claim:NAME:VALUE' : undefined;
   };
   return { kinds, facts: [...OTHER_FACTS, ...claims.map(factOfClaim)], qualifiedBy, faultOf };
+}
+
+function subjectFault(
+  selector: Selector,
+  beside: readonly Selector[],
+  issuers: JwtSettings['issuers'],
+): string | undefined {
+  const issuer = beside.find((each) => each.startsWith('jwt:issuer:'))?.slice('jwt:issuer:'.length) ?? '';
+  const domain = issuers[issuer]?.trustDomain;
+  if (domain === undefined || trustDomainOf({ sub: selector.slice('jwt:subject:'.length) }) === domain)
+    return undefined;
+  return `is no SPIFFE ID of ${issuer}'s trust domain: spiffe://${domain}/…`;
 }
 
 type Trusted = {
@@ -92,6 +107,8 @@ async function openIssuer(
   context: AttestorContext,
 ): Promise<Trusted> {
   const source = await openSource(name, settings, context);
+  if ((settings.jwks ?? settings.jwksFile) !== undefined)
+    for (const warning of bundleWarnings(name, settings, await source.keys())) context.warn(warning);
   // JWT-SVID section 3: both stand for the same.
   const types = settings.trustDomain === undefined ? settings.types : [...settings.types, 'JOSE'];
   return { name, settings: { ...settings, types }, claims: namedClaims(settings.claims), source };

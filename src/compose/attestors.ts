@@ -7,7 +7,14 @@ import { kindOf } from '../core/selectors.ts';
 type AttestorModule = Provable & {
   /** Where what can be proven depends on the settings. */
   readonly provable?: (block: unknown) => Provable;
+  /** What a start finds in the files that the settings name. */
+  readonly findings?: (block: unknown) => Promise<Findings>;
   open(block: unknown, context: AttestorContext): Attestor | Promise<Attestor>;
+};
+
+type Findings = {
+  readonly problems: readonly { readonly path: string; readonly message: string }[];
+  readonly warnings: readonly string[];
 };
 
 type Configured = Readonly<Record<string, unknown>>;
@@ -24,6 +31,19 @@ export async function provable(configured: Configured): Promise<Provable> {
   return combineProvable(await Promise.all(all));
 }
 
+export async function attestorFindings(configured: Configured): Promise<Findings> {
+  const all = Object.entries(configured).map(async ([name, block]) => {
+    const { problems = [], warnings = [] } = (await (await load(name)).findings?.(block)) ?? {};
+    const placed = problems.map(({ path, message }) => ({ path: `attestors.${name}.${path}`, message }));
+    return { problems: placed, warnings };
+  });
+  const found = await Promise.all(all);
+  return {
+    problems: found.flatMap(({ problems }) => problems),
+    warnings: found.flatMap(({ warnings }) => warnings),
+  };
+}
+
 export async function openAttestors(configured: Configured, context: AttestorContext): Promise<Attestor> {
   const opened = Object.entries(configured).map(async ([name, block]) =>
     (await load(name)).open(block, context),
@@ -38,9 +58,9 @@ function combineProvable(all: readonly Provable[]): Provable {
     pluralKinds: all.flatMap(({ pluralKinds = [] }) => pluralKinds),
     facts: all.flatMap(({ facts = [] }) => facts),
     qualifiedBy: Object.assign({}, ...all.map(({ qualifiedBy }) => qualifiedBy)),
-    faultOf: (selector) => {
+    faultOf: (selector, beside) => {
       const kind = kindOf(selector);
-      return all.find(({ kinds }) => kinds.includes(kind))?.faultOf?.(selector);
+      return all.find(({ kinds }) => kinds.includes(kind))?.faultOf?.(selector, beside);
     },
   };
 }

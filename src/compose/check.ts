@@ -4,7 +4,7 @@ import { openNames } from '../attestors/names.ts';
 import { warnings as attestationWarnings } from '../attestors/warnings.ts';
 import type { Config, LoadedConfig, Problem } from '../config.ts';
 import type { PolicyProblem } from '../core/policy.ts';
-import { provable } from './attestors.ts';
+import { attestorFindings, provable } from './attestors.ts';
 import { awsToken } from './aws.ts';
 import { doorMistakes } from './door-mistakes.ts';
 import { compile } from './policy.ts';
@@ -30,16 +30,18 @@ export async function findMistakes(config: Config, isHarmed: (path: string) => b
   const proven = await provable(config.attestors);
   const { policy, problems } = await compile(config, proven, names);
   const tls = await certificateFindings(config);
+  const attestation = await attestorFindings(config.attestors);
   const isTorn = ['attestors', 'doors', 'issuers'].some(isHarmed);
   const ofDoors = isTorn ? [] : await doorMistakes(config, { provable: proven, isWhole: true });
   const { warnings } = resolveTokenFiles({ config }, () => policy, names, 0);
   return {
     problems: [
       ...problems.filter((problem) => !isEcho(problem, config, isHarmed)),
+      ...attestation.problems,
       ...tls.problems,
       ...ofDoors,
     ],
-    warnings: [...ruleWarnings(config), ...warnings, ...tls.warnings],
+    warnings: [...ruleWarnings(config), ...warnings, ...attestation.warnings, ...tls.warnings],
   };
 }
 

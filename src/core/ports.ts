@@ -104,8 +104,8 @@ export type Provable = {
   readonly facts?: readonly string[];
   /** Kinds whose values mean something only beside another's: `jwt:subject` → `jwt:issuer`. */
   readonly qualifiedBy?: Readonly<Record<SelectorKind, SelectorKind>>;
-  /** Why a selector of the kinds never holds with these settings. */
-  readonly faultOf?: (selector: Selector) => string | undefined;
+  /** Why a selector of the kinds never holds with these settings, alone or with those `beside` it. */
+  readonly faultOf?: (selector: Selector, beside?: readonly Selector[]) => string | undefined;
 };
 
 export interface Attestor<P extends Peer = Peer> extends Provable {

@@ -59,6 +59,7 @@ suite('a JWT-SVID', () => {
         refusal('invalid_assertion', why),
       );
     await refuses(X509, {}, /no key of its kid/);
+    for (const iss of [5, null, '', ['a']]) await refuses(KEY, { iss }, /its iss is no text/);
     await refuses(KEY, { sub: 'spiffe://test.example.org/ns/shop/sa/web' }, /no key of its kid/);
     for (const sub of [
       'spiffe://evil.example.org/web',
@@ -86,6 +87,15 @@ suite('a JWT-SVID', () => {
       refusal('invalid_assertion', /another issuer/),
     );
     await assert.rejects(attest({ iss: OTHER, sub: 'job-1' }), refusal('invalid_assertion', /trust domain/));
+  });
+
+  test('a set of keys that is no bundle is told when it is opened', async () => {
+    const { warnings: warned } = await openJwt({
+      prod: PROD,
+      plain: { trustDomain: 'plain.example.org', jwks: { keys: [published(KEY)] } },
+    });
+    assert.equal(warned.length, 1);
+    assert.match(warned[0] ?? '', /^attestors\.jwt\.issuers\.plain: no key has use: jwt-svid/);
   });
 
   test('settings that cannot work', () => {

@@ -12,7 +12,7 @@ const WEB = {
   id: 'web',
   secrets: [hashOf('web')],
   grants: ['authorization_code', 'password'],
-  scopes: ['openid', 'orders.read'],
+  scopes: ['openid', 'orders.read', 'billing.read'],
   redirectUris: [`${APP}callback`],
 };
 const TV = { id: 'tv', public: true, grants: ['device_code'], scopes: ['openid'] };
@@ -20,6 +20,8 @@ const QUERY = {
   ...{ client_id: 'web', response_type: 'code', redirect_uri: `${APP}callback`, scope: 'openid' },
   ...{ code_challenge: 'a'.repeat(43), code_challenge_method: 'S256' },
 };
+
+const asResource = ({ audience }: { readonly audience: string }) => ['resource', audience];
 
 suite('parameters', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -56,6 +58,35 @@ suite('parameters', { concurrency: 1 }, () => {
     assert.deepEqual(await authorize({ scope: '' }), ['invalid_scope', 'scope is missing']);
   });
 
+  test('two resources by a form are two resources in the address that it is sent on to', async () => {
+    const body = new URLSearchParams([...Object.entries(QUERY), ...RESOURCES.map(asResource)]);
+    body.set('scope', 'openid orders.read billing.read');
+    const answer = await fetch(`${server.issuer}/connect/authorize`, {
+      ...{ method: 'POST', body, redirect: 'manual' },
+    });
+    const sentTo = new URL(answer.headers.get('location') ?? '', server.issuer);
+    assert.deepEqual(
+      sentTo.searchParams.getAll('resource'),
+      RESOURCES.map(asResource).map(([, to]) => to),
+    );
+    const { url } = await openBrowser(APP).open(sentTo.href);
+    assert.match(url, /\/interaction\//);
+  });
+
+  test('a resource with a line break is not two', async () => {
+    const [one, two] = RESOURCES.map(({ audience }) => audience);
+    const login = { grant_type: 'password', username: 'ada', password: PASSWORD, scope: 'openid' };
+    for (const name of ['resource', 'audience']) {
+      const torn = { [name]: `${one}\n${two}`, scope: 'openid orders.read' };
+      for (const [error] of [
+        await authorize(torn),
+        await posted('par', { ...QUERY, ...torn }),
+        await posted('token', { ...login, ...torn }),
+      ])
+        assert.equal(error, 'invalid_target', name);
+    }
+  });
+
   test('a tenant that cannot be one', async () => {
     const login = { grant_type: 'password', username: 'ada', password: PASSWORD, scope: 'openid' };
     for (const tenant of ['x'.repeat(129), 'a\nb', 'käse', '']) {
@@ -68,6 +99,12 @@ suite('parameters', { concurrency: 1 }, () => {
         assert.equal(error, 'invalid_request', tenant);
         assert.match(String(description), /tenant/);
       }
+    }
+    for (const twice of ['tenant:a tenant:b', 'idp:local idp:corp']) {
+      const [word] = twice.split(':');
+      const refused = ['invalid_request', `acr_values has ${word}: twice`];
+      assert.deepEqual(await authorize({ acr_values: twice }), refused);
+      assert.deepEqual(await posted('token', { ...login, acr_values: twice }), refused);
     }
     const longest = { acr_values: `tenant:${'x'.repeat(128)}` };
     assert.deepEqual(await posted('token', { ...login, ...longest }), [undefined, undefined]);

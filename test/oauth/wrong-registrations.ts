@@ -13,6 +13,7 @@ export const WRONG: readonly Wrong[] = [
     'http://app.example.com/cb',
     'https://app.example.com/cb#fragment',
     'https://user@app.example.com/cb',
+    'https://*.example.com/cb',
     'javascript:alert(1)',
     'data:text/html,x',
     'com.example.app:/cb',

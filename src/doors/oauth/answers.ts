@@ -30,6 +30,7 @@ export function shapeAnswers(engine: Engine) {
     const route = (ctx.oidc as KoaContextWithOIDC['oidc'] | undefined)?.route;
     if (route === undefined) return;
     const body = ctx.body as Body | undefined;
+    if (route === 'revocation') ctx.set('Cache-Control', 'no-store');
     if (PROVING.has(route) && UNPROVEN.test(String(body?.error_description))) refuseClient(ctx, body);
     if (route === 'token' && isWithoutProof(ctx))
       ctx.body = { ...body, error_description: 'the client has to send a DPoP proof (RFC 9449)' };

@@ -3,16 +3,16 @@ import { decodeJwt } from 'jose';
 import { type Client, errors, type KoaContextWithOIDC } from 'oidc-provider';
 import { audienceOf, scopedFor, scopesOf } from './grants/grant.ts';
 import type { Engine } from './parts.ts';
-import { assertTenant } from './people/acr-values.ts';
+import { assertAcrValues } from './people/acr-values.ts';
 
 /**
- * Throws `invalid_scope`, `invalid_target`, and `invalid_request` for a tenant that cannot be one. A device
+ * Throws `invalid_scope`, `invalid_target`, and `invalid_request` for `acr_values` that cannot be. A device
  * that asks for no scope gets all it may have.
  */
 export function validateParameters(ctx: KoaContextWithOIDC, client: Client, engine: Engine): void {
   const { params } = ctx.oidc;
   if (params === undefined) return;
-  assertTenant(params.acr_values);
+  assertAcrValues(params.acr_values);
   const allowed = (client.allowed_scopes as readonly string[] | undefined) ?? client.scope?.split(' ') ?? [];
   const pushed = ctx.oidc.entities.PushedAuthorizationRequest as { readonly request?: string } | undefined;
   const sent = pushed?.request === undefined ? { ...ctx.query, ...ctx.oidc.body } : decodeJwt(pushed.request);

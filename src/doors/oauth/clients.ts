@@ -109,6 +109,13 @@ export function matchExactly(provider: Provider): void {
   };
 }
 
+/** Of a URL that people are to be sent to: who reads it may take it for more than it says. */
+export function redirectFault(uri: string): string | undefined {
+  const { username = '', password = '' } = URL.parse(uri) ?? {};
+  if (`${username}${password}` !== '') return 'must name no user';
+  return uri.includes('*') ? 'must have no *: it counts as it is written' : undefined;
+}
+
 /** Every scope that the issuer knows. */
 export function allScopes({ clients, resources, registration }: OAuthConfig): readonly string[] {
   const own = [...clients, ...resources, ...(registration === undefined ? [] : [registration])];

@@ -11,6 +11,7 @@ import {
   type Provider,
 } from 'oidc-provider';
 import { hashSecret, isHash, matchesHash } from '../../core/client-secrets.ts';
+import { redirectFault } from './clients.ts';
 import { GRANTS } from './grants/index.ts';
 import type { OAuthConfig } from './settings.ts';
 
@@ -170,7 +171,7 @@ function isRedirect(uri: unknown, type: unknown): boolean {
   // URL.parse leaves out line breaks and tabs.
   const isPlain = typeof uri === 'string' && uri.length <= URI_MAX && /^[\x21-\x7e]+$/.test(uri);
   const url = isPlain ? URL.parse(uri) : null;
-  if (url === null || `${url.username}${url.password}` !== '' || url.href.includes('#')) return false;
+  if (!isPlain || url === null || redirectFault(uri) !== undefined || url.href.includes('#')) return false;
   if (url.protocol === 'https:') return true;
   if (type !== 'native') return false;
   return url.protocol === 'http:' ? LOOPBACK.test(url.hostname) : OWN_SCHEME.test(url.protocol);

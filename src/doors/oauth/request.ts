@@ -51,8 +51,10 @@ export async function prepare(
   if (!FORM.test(request.headers['content-type'] ?? '')) return withBody(request, bytes);
   const form = new URLSearchParams(bytes.toString('utf8'));
   if (JSON_ONLY.test(path)) assertSingle(form);
-  const isJoined = FOR_RESOURCES.test(path) && joinResources(form);
-  const isChanged = changeValues(form, path) || isJoined;
+  const wasTorn = keepWhole(form);
+  // What is sent on as an address is joined there.
+  const isJoined = FOR_RESOURCES.test(path) && !FOR_PEOPLE.test(request.url ?? '') && joinResources(form);
+  const isChanged = changeValues(form, path) || isJoined || wasTorn;
   const proven = await provenClient(form, engine, request, peer);
   const isSame = !isChanged && proven.provenClient === undefined;
   const read = isSame ? bytes : Buffer.from(form.toString());
@@ -103,9 +105,21 @@ function joinResources(form: URLSearchParams): boolean {
   return true;
 }
 
+/** What stands between joined values in one that was sent would make two of it; no resource has a blank. */
+function keepWhole(form: URLSearchParams): boolean {
+  if (![...form].some(([name, value]) => RESOURCES.has(name) && value.includes(BETWEEN))) return false;
+  for (const name of RESOURCES) {
+    const values = form.getAll(name);
+    form.delete(name);
+    for (const value of values) form.append(name, value.replaceAll(BETWEEN, ' '));
+  }
+  return true;
+}
+
 function joinQuery(request: IncomingMessage, path: string): IncomingMessage {
   if (!FOR_RESOURCES.test(path)) return request;
   const query = new URLSearchParams(request.url?.slice(path.length + 1));
+  keepWhole(query);
   if (joinResources(query)) request.url = `${path}?${query}`;
   return request;
 }
@@ -171,15 +185,19 @@ async function federated(form: URLSearchParams, assertion: string, engine: Engin
   if (isOurs(assertion, engine) && (await goodClaims(assertion, engine)) === undefined)
     throw new IssuerError('peer_unproven', 'an access token of ours that is good no more');
   const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
-  const client = engine.config.clients.find(
-    ({ federated: wanted }) =>
+  const named = form.get('client_id');
+  const [client, second] = engine.config.clients.filter(
+    ({ id, federated: wanted }) =>
       wanted !== undefined &&
+      (named === null || named === id) &&
       wanted.issuer === workload.facts['jwt.issuer'] &&
       wanted.subject === workload.facts['jwt.subject'],
   );
   form.delete('client_assertion');
   form.delete('client_assertion_type');
   if (client === undefined) throw new IssuerError('peer_unproven', 'no client is of this assertion');
+  if (second !== undefined)
+    throw new IssuerError('peer_unproven', 'several clients are of this assertion: client_id says which');
   // A list of one is how Kubernetes writes it.
   const [audience, ...others] = [workload.assertion?.claims.aud].flat();
   if (others.length > 0 || !ownNames(engine, client.tokenUrlAudience).includes(String(audience)))

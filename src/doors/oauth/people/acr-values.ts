@@ -4,6 +4,8 @@ import { LOCAL_IDP, type PeopleConfig } from './contract.ts';
 
 export type Wishes = { readonly idp?: string | undefined; readonly tenant?: string | undefined };
 
+const IDP = 'idp:';
+const TENANT_OF = 'tenant:';
 /** A tenant's name reaches tokens and logs. */
 const TENANT = /^[\x21-\x7e]{1,128}$/;
 
@@ -11,19 +13,26 @@ export function isTenant(name: string): boolean {
   return TENANT.test(name);
 }
 
-/** Throws `invalid_request` where a tenant is asked for that cannot be one. */
-export function assertTenant(values: unknown): void {
+/** Throws `invalid_request` for a tenant that cannot be one, and for two of a kind. */
+export function assertAcrValues(values: unknown): void {
+  const words = wordsOf(values);
+  for (const prefix of [IDP, TENANT_OF])
+    if (words.filter((word) => word.startsWith(prefix)).length > 1)
+      throw new errors.InvalidRequest(`acr_values has ${prefix} twice`);
   const { tenant } = parseAcrValues(values);
   if (tenant !== undefined && !isTenant(tenant))
     throw new errors.InvalidRequest('a tenant in acr_values is of 1 to 128 printable ASCII characters');
 }
 
 export function parseAcrValues(values: unknown): Wishes {
-  const words = typeof values === 'string' ? values.split(' ') : [];
-  return { idp: after(words, 'idp:'), tenant: after(words, 'tenant:') };
+  const words = wordsOf(values);
+  return { idp: after(words, IDP), tenant: after(words, TENANT_OF) };
 }
 
-/** The first word of its kind counts. */
+function wordsOf(values: unknown): readonly string[] {
+  return typeof values === 'string' ? values.split(' ') : [];
+}
+
 function after(words: readonly string[], prefix: string): string | undefined {
   return words.find((word) => word.startsWith(prefix))?.slice(prefix.length);
 }

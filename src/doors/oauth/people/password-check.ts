@@ -1,6 +1,6 @@
 /** The password grant (RFC 6749 section 4.3): the same limits, users and second factor as the pages. */
 import { newLoginUid } from './accounts.ts';
-import { assertTenant, idpsFor, parseAcrValues } from './acr-values.ts';
+import { assertAcrValues, idpsFor, parseAcrValues } from './acr-values.ts';
 import { LOCAL_IDP, type LoginEvent, type People } from './contract.ts';
 import { localLogin, mayHaveTenant } from './login.ts';
 import type { User } from './users.ts';
@@ -12,7 +12,7 @@ export async function checkPassword(
 ): ReturnType<People['passwords']['check']> {
   const { users, attempts, accounts, clock } = rooms;
   const { address, acrValues, otp, client } = question;
-  assertTenant(acrValues);
+  assertAcrValues(acrValues);
   const { idp = LOCAL_IDP, tenant } = parseAcrValues(acrValues);
   const tellAs = (outcome: LoginEvent['outcome'], user: User | undefined) =>
     rooms.onLogin?.({ outcome, idp, address, client: client?.clientId, sub: user?.sub });
