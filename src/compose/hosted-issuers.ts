@@ -34,6 +34,8 @@ type Entry = {
   /** It is looked at, and nobody has asked for it. */
   isPassing: boolean;
   readonly unwatch: (() => void) | undefined;
+  /** Where it was made here and not opened. */
+  readonly madeAt: number | undefined;
 };
 
 export async function openHostedIssuers(given: HostingParts, hooks: HostHooks): Promise<IssuerHost> {
@@ -89,7 +91,7 @@ class Issuers implements IssuerHost {
       first = undefined;
       return made ?? takeKey(algorithm);
     });
-    this.#keep(spec, hosted);
+    this.#keep(spec, hosted, { madeAt: this.#parts.clock.elapsed() });
     await hosted;
   }
 
@@ -164,7 +166,7 @@ class Issuers implements IssuerHost {
 
   /** One that nobody uses is dropped again. */
   async #pass<T>(spec: HostedSpec, work: (hosted: Hosted) => Promise<T>): Promise<T> {
-    if (this.#find(spec) === undefined) this.#keep(spec, openHosted(this.#parts, spec), true);
+    if (this.#find(spec) === undefined) this.#keep(spec, openHosted(this.#parts, spec), { isPassing: true });
     const entry = this.#find(spec) as Entry;
     entry.busy++;
     try {
@@ -191,10 +193,14 @@ class Issuers implements IssuerHost {
     return found;
   }
 
-  #keep(spec: HostedSpec, hosted: Promise<Hosted>, isPassing = false): Entry {
+  #keep(
+    spec: HostedSpec,
+    hosted: Promise<Hosted>,
+    { isPassing = false, madeAt }: { readonly isPassing?: boolean; readonly madeAt?: number } = {},
+  ): Entry {
     const { store, clock } = this.#parts;
     const unwatch = isPassing ? undefined : store.watch?.(documentOf(spec), () => void this.#tick(entry));
-    const entry: Entry = { spec, hosted, usedAt: clock.elapsed(), busy: 0, isPassing, unwatch };
+    const entry: Entry = { spec, hosted, usedAt: clock.elapsed(), busy: 0, isPassing, unwatch, madeAt };
     this.#forget(spec.ring);
     this.#entries.set(spec.ring, entry);
     hosted.catch(() => this.#drop(entry));
@@ -252,8 +258,8 @@ class Issuers implements IssuerHost {
   }
 
   /** One that is being made is not there yet. */
-  #isSettled({ usedAt }: Entry): boolean {
-    return this.#parts.clock.elapsed() - usedAt > 2 * this.#tickSeconds;
+  #isSettled({ madeAt }: Entry): boolean {
+    return madeAt === undefined || this.#parts.clock.elapsed() - madeAt > 2 * this.#tickSeconds;
   }
 
   /** What is due at rings that nobody uses: each in its turn, some at a time. */

@@ -31,9 +31,14 @@ suite('AWS clients at two servers on one PostgreSQL', { skip: postgresMissing() 
     const ours = await register(one);
     const device = await other.send(new StartDeviceAuthorizationCommand({ ...ours, startUrl: START_URL }));
     const poll = new CreateTokenCommand({ ...ours, grantType: DEVICE, deviceCode: device.deviceCode });
-    await assert.rejects(one.send(poll), { name: 'AuthorizationPendingException' });
-    await assert.rejects(other.send(poll), { name: 'AuthorizationPendingException' });
-    await assert.rejects(one.send(poll), { name: 'SlowDownException' });
+    const told: unknown[] = [];
+    // Of four in a row, three are within one interval, wherever it ends.
+    for (const at of [one, other, one, other])
+      await at.send(poll).catch(({ name }: Error) => {
+        told.push(name);
+      });
+    assert.equal(told[0], 'AuthorizationPendingException');
+    assert.ok(told.includes('SlowDownException'), told.join(' '));
     await approve(String(device.verificationUriComplete));
     const polls = await Promise.allSettled(
       Array.from({ length: 20 }, (_, index) => [one, other][index % 2]?.send(poll)),

@@ -1,6 +1,8 @@
 /** /v2/oidc/issuer: our own issuers, and those of others whose tokens are taken. */
+
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'koa';
+import { IssuerError } from '../../core/errors.ts';
 import { parameterOf, type Route } from '../door.ts';
 import { answerJson, answerNothing } from './answers.ts';
 import { type ApiKey, isFor } from './api-keys.ts';
@@ -38,12 +40,16 @@ export function issuerRoutes(parts: RouteParts): readonly Route[] {
   };
   const list = async (context: Context) => {
     const key = await keys.require(context, 'issuers:read');
+    const ready = new Set((await parts.providers.list()).map(({ id }) => id));
+    // One of a provider that is being made or removed is not there, as the provider is not.
+    const isThere = (each: Issuer) =>
+      each.source === 'external' || each.provider === undefined || ready.has(each.provider);
     const { items, meta } = pageOf(
       context,
-      (await issuers.list()).filter((each) => isOf(key, each)),
+      (await issuers.list()).filter((each) => isOf(key, each) && isThere(each)),
     );
     const shown: unknown[] = [];
-    for (const issuer of items) shown.push(await describe(parts, issuer));
+    for (const issuer of items) shown.push(...(await describeThere(parts, issuer)));
     answerJson(context, 200, { issuers: shown, meta });
   };
   const create = async (context: Context) => {
@@ -171,11 +177,18 @@ async function changeIssuer(
   const sentKey = textsOf(fields, KEY_FIELDS);
   const isKey = Object.keys(sentKey).length > 0;
   const fetched = isKey || uri === issuer.uri ? {} : { ...(await fetchKeys(vultr, uri)), isGiven: false };
-  await issuers.change(issuer.id, (now) => ({
-    ...(sent === undefined ? {} : { uri }),
-    ...(isOwned ? { provider } : {}),
-    ...(isKey ? keyAfter(vultr, now as ExternalIssuer, sentKey) : fetched),
-  }));
+  await issuers.change(issuer.id, (now) => {
+    if (!isOf(key, now)) throw absent('issuer'); // it was given to another provider meanwhile
+    const { uri: uriNow } = now as ExternalIssuer;
+    // Its keys would be those of the uri that it had when they were not fetched.
+    if (sent !== undefined && !isKey && uri === issuer.uri && uriNow !== uri)
+      throw conflict('the issuer is being changed by others: try again');
+    return {
+      ...(sent === undefined ? {} : { uri }),
+      ...(isOwned ? { provider } : {}),
+      ...(isKey ? keyAfter(vultr, now as ExternalIssuer, sentKey) : fetched),
+    };
+  });
   await assertOwned(parts, issuer.id, provider);
 }
 
@@ -189,7 +202,9 @@ function keyAfter(vultr: Vultr, { keys: [known = {}] }: ExternalIssuer, sent: Fi
 
 async function specFor({ vultr, providers }: RouteParts, { id, provider }: Issuer): Promise<HostedSpec> {
   if (provider === undefined) return unlinked(vultr, id);
-  return specOf(vultr, await providers.require(provider));
+  const found = await providers.find(provider);
+  if (found === undefined) throw absent('issuer');
+  return specOf(vultr, found);
 }
 
 /** What was published is published on while the records cannot be had. */
@@ -200,6 +215,16 @@ async function findJwks(parts: RouteParts, id: string): Promise<readonly Jwk[]> 
     return issuer.source === 'external' ? issuer : specFor(parts, issuer);
   });
   return 'keys' in spec ? spec.keys : (await host.documents(spec)).jwks.keys;
+}
+
+/** Nothing where it went between the list and the look at its keys. */
+async function describeThere(parts: RouteParts, issuer: Issuer): Promise<readonly unknown[]> {
+  try {
+    return [await describe(parts, issuer)];
+  } catch (error) {
+    if (error instanceof IssuerError && error.code === 'not_found') return [];
+    throw error;
+  }
 }
 
 async function describe(parts: RouteParts, issuer: Issuer) {

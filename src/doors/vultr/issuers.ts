@@ -51,6 +51,8 @@ export type Issuers = {
   change(id: string, changeOf: (issuer: Issuer) => Partial<External>): Promise<void>;
   /** A managed issuer becomes that of a provider. Throws `conflict` where it is one's already. */
   link(id: string, provider: string): Promise<void>;
+  /** Undoes that; nothing where it is another's, or gone. */
+  unlink(id: string, provider: string): Promise<void>;
   /** From now on it is nobody's, and no provider can be made with it. Throws `conflict` where it is one's. */
   end(id: string): Promise<void>;
   remove(id: string): Promise<void>;
@@ -124,12 +126,11 @@ export function openIssuers(vultr: Vultr): Issuers {
       if (!(await records.insert(key(id), { payload, uid: uidOf(payload) }, clock.now()))) throw taken();
       return id;
     },
-    link: (id, provider) =>
-      change(id, (issuer) => {
-        if (!isManaged(issuer) || issuer.provider !== undefined)
-          throw conflict('the issuer is that of another provider');
-        return { provider };
-      }),
+    link: (id, provider) => change(id, (issuer) => linked(issuer, provider)),
+    async unlink(id, provider) {
+      const found = await find(id);
+      if (found?.provider === provider) await change(id, () => ({ provider: undefined }));
+    },
     end: (id) =>
       change(id, (issuer) => {
         if (issuer.provider !== undefined) throw conflict('it is the issuer of a provider: delete that');
@@ -147,6 +148,12 @@ export function openIssuers(vultr: Vultr): Issuers {
       return issuer && { id: issuer.id, uri, keys: await keysOf(vultr, issuer, isFresh) };
     },
   };
+}
+
+function linked(issuer: Issuer, provider: string) {
+  if (!isManaged(issuer) || issuer.provider !== undefined)
+    throw conflict('the issuer is that of another provider');
+  return { provider };
 }
 
 function shown({ id, payload }: FoundRecord): Issuer {

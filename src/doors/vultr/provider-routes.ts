@@ -76,8 +76,9 @@ function management({ vultr, keys, providers, issuers }: RouteParts, path: strin
     const key = await keys.require(context, 'providers:write');
     const id = parameterOf(context, 'id');
     if (!isFor(key, id)) throw absent('provider');
-    const { name } = await providers.remove(id);
-    vultr.tell({ provider: id, name, apiKey: key.name }, 'a provider was removed');
+    await providers.remove(id, () =>
+      vultr.tell({ provider: id, apiKey: key.name }, 'a provider is being removed'),
+    );
     answerNothing(context);
   };
   return [

@@ -18,6 +18,8 @@ export type Provider = {
 type StoredProvider = Omit<Provider, 'id'> & {
   /** The id of the key that it brought along. */
   readonly broughtKey?: string;
+  /** It was made with a managed issuer, which was there before it. */
+  readonly isTaking?: boolean;
   readonly state: 'making' | 'ready' | 'removing';
   readonly createdAt: EpochSeconds;
 };
@@ -34,8 +36,8 @@ export type Providers = {
   find(id: string): Promise<Provider | undefined>;
   /** Throws `not_found`. */
   require(id: string): Promise<Provider>;
-  /** Goes on with a removal that was cut short. Throws `not_found`. */
-  remove(id: string): Promise<Provider>;
+  /** Calls `onBegun` where it is begun, and goes on with one that was cut short. Throws `not_found`. */
+  remove(id: string, onBegun: () => void): Promise<void>;
   /** The same for an issuer. Throws `conflict` where it is that of a provider. */
   removeIssuer(issuer: Issuer): Promise<void>;
   /** Ends removals and makings that a stop or a fault has cut short: now and then, and after a fault. */
@@ -69,21 +71,10 @@ export function openProviders(vultr: Vultr, issuers: Issuers, host: () => Issuer
     const found = await stored(id);
     return found?.state === 'ready' ? shown(id, found) : undefined;
   }
-  const erase = (id: string, stored: StoredProvider) =>
-    guarded(async () => {
-      await host().remove(specOf(vultr, shown(id, stored)));
-      await issuers.removeOf(id);
-      await forgetKey(vultr, id, stored);
-      await records.remove(key(id));
-    });
-  const eraseIssuer = (id: string) =>
-    guarded(async () => {
-      await host().remove(unlinked(vultr, id));
-      await issuers.remove(id);
-    });
+  const { erase, eraseIssuer, undo } = erasers(vultr, issuers, host, guarded);
   return {
     find,
-    create: (wanted) => create(vultr, issuers, host(), wanted, erase),
+    create: (wanted) => create(vultr, issuers, host(), wanted, undo),
     async list() {
       return (await all()).flatMap(({ id, stored }) => (stored.state === 'ready' ? [shown(id, stored)] : []));
     },
@@ -92,14 +83,15 @@ export function openProviders(vultr: Vultr, issuers: Issuers, host: () => Issuer
       if (found === undefined) throw absent('provider');
       return found;
     },
-    async remove(id) {
+    async remove(id, onBegun) {
       const found = await stored(assertId(id, 'provider'));
       if (found === undefined || found.state === 'making') throw absent('provider');
       const removing: StoredProvider = { ...found, state: 'removing' };
-      if (found.state === 'ready' && !(await records.replace(key(id), found, removing)))
-        throw absent('provider');
+      if (found.state === 'ready') {
+        if (!(await records.replace(key(id), found, removing))) throw absent('provider');
+        onBegun();
+      }
       await erase(id, removing);
-      return shown(id, removing);
     },
     async removeIssuer(issuer) {
       if (!isManaged(issuer)) return issuers.remove(issuer.id);
@@ -109,12 +101,42 @@ export function openProviders(vultr: Vultr, issuers: Issuers, host: () => Issuer
     tidy: () =>
       tidying.whereDue(async () => {
         const late = clock.now() - MAKING_SECONDS;
-        for (const { id, stored } of await all())
-          if (stored.state === 'removing' || (stored.state === 'making' && stored.createdAt < late))
-            await erase(id, stored);
+        for (const { id, stored } of await all()) {
+          if (stored.state === 'removing') await erase(id, stored);
+          if (stored.state === 'making' && stored.createdAt < late) await undo(id, stored);
+        }
         for (const { id } of await issuers.ended()) await eraseIssuer(id);
       }),
   };
+}
+
+type Guarded = (work: () => Promise<void>) => Promise<void>;
+
+/** What ends a provider, an issuer, or a provider that could not be made; each may be done again. */
+function erasers(vultr: Vultr, issuers: Issuers, host: () => IssuerHost, guarded: Guarded) {
+  const { records, realm } = vultr;
+  const erase = (id: string, stored: StoredProvider) =>
+    guarded(async () => {
+      await host().remove(specOf(vultr, shown(id, stored)));
+      await issuers.removeOf(id);
+      await forgetKey(vultr, id, stored);
+      if (await records.remove({ realm, model: MODEL, id }))
+        vultr.tell({ provider: id, name: stored.name }, 'a provider was removed');
+    });
+  /** A making that failed. What was there before stays: the issuer that it took. */
+  const undo = (id: string, stored: StoredProvider) =>
+    stored.isTaking !== true
+      ? erase(id, stored)
+      : guarded(async () => {
+          await issuers.unlink(stored.ring, id);
+          await records.remove({ realm, model: MODEL, id });
+        });
+  const eraseIssuer = (id: string) =>
+    guarded(async () => {
+      await host().remove(unlinked(vultr, id));
+      await issuers.remove(id);
+    });
+  return { erase, eraseIssuer, undo };
 }
 
 async function allStored({ records, realm, clock }: Vultr) {
@@ -147,14 +169,14 @@ function scheduleTidying(clock: Pick<Clock, 'elapsed'>) {
   };
 }
 
-type Erase = (id: string, stored: StoredProvider) => Promise<void>;
+type Undo = (id: string, stored: StoredProvider) => Promise<void>;
 
 async function create(
   vultr: Vultr,
   issuers: Issuers,
   host: IssuerHost,
   { name, issuerId, key }: NewProvider,
-  erase: Erase,
+  undo: Undo,
 ): Promise<Provider> {
   const { records, realm, clock } = vultr;
   const id = randomUUID();
@@ -166,7 +188,8 @@ async function create(
   const place = { realm, model: MODEL, id };
   const { id: _, ...rest } = provider;
   const brought = key === undefined ? {} : { broughtKey: thumbprintOf(key) };
-  const making: StoredProvider = { ...rest, ...brought, state: 'making', createdAt: clock.now() };
+  const taking = isTaken ? { isTaking: true } : {};
+  const making: StoredProvider = { ...rest, ...brought, ...taking, state: 'making', createdAt: clock.now() };
   await records.insert(place, { payload: making }, clock.now());
   try {
     await rememberKey(vultr, id, making);
@@ -176,12 +199,11 @@ async function create(
       await host.make(specOf(vultr, provider), key);
       if (given !== undefined) await issuers.change(given.id, () => ({ isNamed: true }));
     }
-    await records.replace(place, making, { ...making, state: 'ready' });
+    if (!(await records.replace(place, making, { ...making, state: 'ready' })))
+      throw conflict('it took too long to make the provider: try again');
     return provider;
   } catch (error) {
-    // What was another's before stays: the issuer that could not be had.
-    if (isTaken) await records.remove(place);
-    else await erase(id, making);
+    await undo(id, making);
     throw error;
   }
 }
