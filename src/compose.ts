@@ -190,6 +190,7 @@ async function openSurfaces(parts: Parts, closers: Closers): Promise<Listeners> 
     clock,
     records: recordsOf(parts, closers),
     loaded: effect.loaded,
+    policy: () => effect.policy,
     tokenFiles: () => effect.tokenFiles,
     caCertificate: (surface) => listeners?.caCertificate(surface),
   });

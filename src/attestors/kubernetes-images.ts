@@ -23,7 +23,11 @@ export function imagesOf(
   sidecarImages: readonly string[],
   changed: ReadonlySet<string> = new Set(),
 ): PodImages {
-  const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
+  const { containers = [] } = pod.spec ?? {};
+  const [initContainers, ephemeralContainers] = [
+    pod.spec?.initContainers ?? [],
+    pod.spec?.ephemeralContainers ?? [],
+  ];
   const repositories = new Set(sidecarImages.map(repositoryOf));
   const sidecar = initContainers.find((container) => isSidecar(container, repositories));
   const all = [...containers, ...initContainers.filter((one) => one !== sidecar), ...ephemeralContainers];
@@ -51,7 +55,7 @@ export function imagesOf(
 }
 
 type Proof = { readonly value: string } | { readonly why: string };
-type Runnable = Pick<V1Container, 'name' | 'image' | 'restartPolicy'>;
+type Runnable = Pick<V1Container, 'name' | 'image' | 'restartPolicy' | 'restartPolicyRules'>;
 
 function isStarted(status: V1ContainerStatus | undefined): status is V1ContainerStatus {
   return status !== undefined && status.imageID !== '';
@@ -65,14 +69,19 @@ function digestOf(pod: V1Pod, container: Runnable, { imageID, state }: V1Contain
   return { why: state?.waiting?.reason?.endsWith('BackOff') === true ? 'not_running' : RESTARTING };
 }
 
-/** It has ended and is not started again. */
-function isDone({ spec }: V1Pod, { name, restartPolicy }: Runnable, state: V1ContainerState | undefined) {
+/** It has ended and is not started again. Its own policy goes before the pod's; its rules may start it again after any end. */
+function isDone(
+  { spec }: V1Pod,
+  { name, restartPolicy, restartPolicyRules = [] }: Runnable,
+  state: V1ContainerState | undefined,
+) {
   const exitCode = state?.terminated?.exitCode;
-  if (exitCode === undefined || restartPolicy === 'Always') return false;
-  const { initContainers = [], containers = [], restartPolicy: ofPod } = spec ?? {};
+  if (exitCode === undefined || restartPolicy === 'Always' || restartPolicyRules.length > 0) return false;
+  const { initContainers, containers = [], restartPolicy: ofPod } = spec ?? {};
   const isLasting = containers.some((one) => one.name === name);
-  const isDebugger = !isLasting && !initContainers.some((one) => one.name === name);
-  return isDebugger || ofPod === 'Never' || (exitCode === 0 && (!isLasting || ofPod === 'OnFailure'));
+  const isDebugger = !isLasting && !(initContainers ?? []).some((one) => one.name === name);
+  const policy = restartPolicy ?? ofPod;
+  return isDebugger || policy === 'Never' || (exitCode === 0 && (!isLasting || policy === 'OnFailure'));
 }
 
 /** The injected one is an init container that goes on running; no other of its name is left out. */

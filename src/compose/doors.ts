@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { LoadedConfig } from '../config.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { DecidedIssuer, Issuer } from '../core/issuer.ts';
+import type { Policy } from '../core/policy.ts';
 import type { Attestor, Clock, Peer, Recorder } from '../core/ports.ts';
 import type { RecordStore } from '../core/records.ts';
 import { createFrame, type Door, type FrameParts, type Surface } from '../doors/door.ts';
@@ -29,6 +30,8 @@ export type DoorsParts = {
   readonly keys: Keys;
   readonly observers: Observers;
   readonly tokenFiles: () => TokenFiles;
+  /** The rules in effect. */
+  readonly policy: () => Policy;
   readonly caCertificate: (surface: 'public' | 'private') => string | undefined;
   readonly kubernetes: StoreContext['kubernetes'];
 };
@@ -51,7 +54,7 @@ export async function openDoors(parts: DoorsParts): Promise<OpenDoors> {
     doors: config.doors,
     log: parts.observers.log,
     recorder: parts.observers.recorder,
-    more: { ...oauth, ...hosting },
+    more: { restsOn: (rule: string) => parts.policy().restsOn(rule), ...oauth, ...hosting },
   });
   const tenants = await tenantDoors(parts);
   const opened = [...configured, ...tenants, ...(await builtInDoors(parts))];

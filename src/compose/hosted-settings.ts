@@ -59,6 +59,7 @@ export function exchangePolicy(block: VultrConfig, { identifier }: HostedSpec): 
     longestTtlSeconds: block.accessTokenTtl,
     algorithms: ['RS256'],
     vouch: () => undefined,
+    restsOn: () => [],
     decide: (workload, request) => decide(workload, request, audiences, block.accessTokenTtl),
   };
 }

@@ -67,6 +67,8 @@ export interface Policy {
    * where there is none.
    */
   vouch(owner: Workload, audience: string, rule?: string): Vouched | undefined;
+  /** The selector kinds that a token of the rule rests on: its matches and the facts in it. */
+  restsOn(rule: string): readonly SelectorKind[];
 }
 
 export type Vouched = {
@@ -196,6 +198,10 @@ function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): P
         : grant(granting, workload, request, context.constants, () => refuse(rules, workload, request));
     },
     vouch: (owner, audience, name) => vouch(rules, context, owner, audience, name),
+    restsOn(name) {
+      const found = rules.find(({ rule }) => rule.name === name);
+      return found === undefined ? [] : wantedBy(found, context.kinds);
+    },
   };
 }
 

@@ -224,6 +224,8 @@ export type IssuedToken = SignedToken & {
   readonly rule: string;
   /** It was handed out before, and is again since the authority does not answer. */
   readonly isReused?: boolean;
+  /** False where it rests on what may be another by the next request: it is never handed out again. */
+  readonly isReusable?: boolean;
 };
 
 /** What was attested of a caller, and what is decided of its request. */

@@ -88,15 +88,14 @@ function createObtain(parts: RelayParts): Obtain {
   const { authority, clock } = parts;
   const remembered = new Remembered(parts.reuse, clock);
   let restsUntil = Number.NEGATIVE_INFINITY;
-  /** What somebody asked who did not want to wait any longer: one is enough to tell when the authority is back. */
-  let awaited: Promise<unknown> | undefined;
+  /** Whose questions go on that nobody waits for any longer: one of each is enough to tell when it is answered. */
+  const awaited = new Set<string>();
 
   async function ask(key: string, claimed: readonly Selector[], request: TokenRequest, mayReuse: boolean) {
     try {
       const issued = await authority.issueToken(claimed, request);
       if (mayReuse) remembered.keep(key, issued);
       restsUntil = Number.NEGATIVE_INFINITY;
-      awaited = undefined;
       return issued;
     } catch (error) {
       if (isAway(error)) restsUntil = clock.elapsed() + PAUSE_SECONDS;
@@ -109,7 +108,7 @@ function createObtain(parts: RelayParts): Obtain {
     const key = JSON.stringify([claimed, request]);
     const find = () => (mayReuse ? remembered.find(key) : undefined);
     const old = find();
-    if (old !== undefined && (awaited !== undefined || clock.elapsed() < restsUntil)) return old;
+    if (old !== undefined && (awaited.has(key) || clock.elapsed() < restsUntil)) return old;
     const asked = ask(key, claimed, request, mayReuse);
     try {
       const issued = old === undefined ? await asked : await parts.patience(asked);
@@ -121,10 +120,8 @@ function createObtain(parts: RelayParts): Obtain {
     }
     const left = find();
     if (left === undefined) return asked;
-    const ended = () => {
-      if (awaited === asked) awaited = undefined;
-    };
-    awaited = asked;
+    const ended = () => void awaited.delete(key);
+    awaited.add(key);
     asked.then(ended, ended);
     return left;
   };
@@ -159,9 +156,10 @@ class Remembered {
 
   keep(key: string, issued: IssuedToken): void {
     const { floorSeconds, singleUse } = this.#settings;
+    this.#kept.delete(key); // so that it becomes the youngest
+    if (issued.isReusable === false) return;
     if (floorSeconds === undefined || [issued.claims.aud].flat().some((aud) => singleUse.includes(aud)))
       return;
-    this.#kept.delete(key); // so that it becomes the youngest
     const lifeSeconds = issued.claims.exp - this.#clock.now();
     if (lifeSeconds < floorSeconds) return;
     this.#kept.set(key, { issued, keptAt: this.#clock.elapsed(), lifeSeconds });

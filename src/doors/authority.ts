@@ -7,7 +7,7 @@ import * as v from 'valibot';
 import { parseAudience } from '../core/audience.ts';
 import { type ErrorCode, IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
-import type { BearerPeer, Decision, TokenRequest } from '../core/ports.ts';
+import type { BearerPeer, Decision, SelectorKind, TokenRequest } from '../core/ports.ts';
 import { readFields } from './body.ts';
 import { answerJson, type Door, ERROR_STATUS, type Route } from './door.ts';
 import { bodyErrors, errorAnswer, jsonBody } from './openapi.ts';
@@ -15,7 +15,11 @@ import { createReading, type ReadingLimits } from './reading.ts';
 
 export const config = v.strictObject({});
 
-export type AuthorityContext = { readonly issuer: Issuer };
+export type AuthorityContext = {
+  readonly issuer: Issuer;
+  /** The selector kinds that a token of a rule rests on. */
+  readonly restsOn: (rule: string) => readonly SelectorKind[];
+};
 
 const FIELDS = ['claimed', 'audience', 'ttl', 'aws_principal_tags'];
 const CLAIMED_MAX = 32;
@@ -38,12 +42,12 @@ const errorStatus: Readonly<Record<ErrorCode, number>> = {
   peer_changed: 401,
 };
 
-export function open(_block: v.InferOutput<typeof config>, { issuer }: AuthorityContext): Door {
+export function open(_block: v.InferOutput<typeof config>, { issuer, restsOn }: AuthorityContext): Door {
   const read = createReading(READING);
   const tokens = route('/v1/sidecar/tokens', 'createSidecarToken', async (http) => {
     const { peer, request } = await parse(http, read);
     const { token, keyId, algorithm, rule } = await issuer.issueToken('authority', peer, request);
-    return { token, key_id: keyId, algorithm, rule };
+    return { token, key_id: keyId, algorithm, rule, reusable: !restsOn(rule).some(isOfImage) };
   });
   const explain = route('/v1/sidecar/explain', 'explainSidecarToken', async (http) => {
     const { peer, request } = await parse(http, read);
@@ -52,6 +56,9 @@ export function open(_block: v.InferOutput<typeof config>, { issuer }: Authority
   });
   return { name: 'authority', surface: 'private', routes: [tokens, explain], errorStatus };
 }
+
+/** What a pod runs may be another image by the next request, which no sidecar would see. */
+const isOfImage = (kind: SelectorKind) => kind.startsWith('k8s:image');
 
 /** Without the rules that their owners hide. */
 function visible(decision: Decision): object {

@@ -53,11 +53,11 @@ export function open(parts: AuthorityParts): Authority {
 
   return {
     async issueToken(claimed, request) {
-      const { token, key_id, algorithm, rule } = read(
+      const { token, key_id, algorithm, rule, reusable } = read(
         TokenAnswer,
         await post(TOKENS, fieldsOf(claimed, request)),
       );
-      return { token, keyId: key_id, algorithm, rule, claims: claimsOf(token) };
+      return { token, keyId: key_id, algorithm, rule, isReusable: reusable, claims: claimsOf(token) };
     },
     async explain(claimed, request) {
       const { workload, decision } = read(ExplainAnswer, await post(EXPLAIN, fieldsOf(claimed, request)));
@@ -78,6 +78,8 @@ const TokenAnswer = v.object({
   key_id: v.string(),
   algorithm: v.picklist(ALGORITHMS),
   rule: v.string(),
+  /** An authority of before says nothing. */
+  reusable: v.optional(v.boolean(), true),
 });
 
 const ExplainAnswer = v.object({

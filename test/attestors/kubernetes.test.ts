@@ -206,6 +206,16 @@ suite('the digest after a restart', () => {
     const failed = { terminated: { exitCode: 1 } };
     assert.equal(imagesOf(withStatus('web:1', failed, { restartPolicy: 'Never' }), OURS).digest, DIGEST);
     assert.equal(unproven(withStatus('web:1', failed, { restartPolicy: 'OnFailure' })), 'restarting');
+    const own = (state: V1ContainerState, container: object, restartPolicy: string) =>
+      withStatus('web:1', state, {
+        restartPolicy,
+        containers: [{ name: 'web', image: 'web:1', ...container }],
+      });
+    assert.equal(unproven(own(failed, { restartPolicy: 'OnFailure' }, 'Never')), 'restarting');
+    const rules = [{ action: 'Restart', exitCodes: { operator: 'In', values: [1] } }];
+    const ruled = { restartPolicy: 'Never', restartPolicyRules: rules };
+    assert.equal(unproven(own(failed, ruled, 'Never')), 'restarting');
+    assert.equal(imagesOf(own(ENDED, { restartPolicy: 'Never' }, 'Always'), OURS).digest, DIGEST);
     const init = withStatus('web:1', { running: {} });
     init.spec!.initContainers = [{ name: 'setup', image: 'setup:1' }];
     init.status!.initContainerStatuses = [statusOf('setup', DIGEST, ENDED)];

@@ -16,20 +16,22 @@ function fixture(parts: Partial<RelayParts> = {}) {
   const clock = fakeClock();
   const recorder = collectingRecorder();
   const asked: (readonly [readonly Selector[], TokenRequest])[] = [];
-  const state: { answer: IssuerError | undefined; hangs: Promise<void> | undefined } = {
-    answer: undefined,
-    hangs: undefined,
-  };
+  const state: {
+    answer: IssuerError | undefined;
+    hangs: Promise<void> | undefined;
+    isReusable?: boolean;
+  } = { answer: undefined, hangs: undefined };
   const authority: Authority = {
     async issueToken(claimed, request): Promise<IssuedToken> {
       asked.push([claimed, request]);
       const jti = `jti-${asked.length}`;
       await state.hangs;
+      const { isReusable = true } = state;
       if (state.answer !== undefined) throw state.answer;
       const iat = clock.now();
       const [aud = ''] = request.audience;
       const claims = { iss: 'i', sub: 's', aud, iat, nbf: iat, exp: iat + LIFE, jti };
-      return { token: jti, keyId: 'k', algorithm: 'RS256', rule: 'r', claims };
+      return { token: jti, keyId: 'k', algorithm: 'RS256', rule: 'r', isReusable, claims };
     },
     explain: async () => ({ workload: WEB, decision: { allowed: false } as never }),
     close: async () => undefined,
@@ -156,6 +158,15 @@ suite('while the authority is away', () => {
     await assert.rejects(off.ask(), refusal('temporarily_unavailable'));
   });
 
+  test('a token that is not to be reused is not, nor the one before it', async () => {
+    const { ask, state } = fixture();
+    await ask();
+    state.isReusable = false;
+    await ask();
+    state.answer = AWAY;
+    await assert.rejects(ask(), refusal('temporarily_unavailable'));
+  });
+
   test('a token file is not filled with its old token: the fault is told', async () => {
     const { relay, state } = fixture();
     await relay.issueTokenFor('token-files', WEB, AWS);
@@ -226,6 +237,18 @@ suite('while the authority hangs', () => {
     await assert.rejects(ask(), refusal('access_denied'));
     state.answer = AWAY;
     await assert.rejects(ask(), refusal('temporarily_unavailable'));
+  });
+
+  test('a question that goes on is no answer to another one', async () => {
+    const { ask, state, asked, letGo } = await hanging();
+    const other = { audience: ['vault'] };
+    await ask();
+    state.hangs = undefined;
+    assert.equal((await ask(other)).isReused, undefined);
+    assert.equal((await ask(other)).isReused, undefined);
+    assert.equal((await ask()).isReused, true);
+    assert.equal(asked.length, 4);
+    await letGo();
   });
 
   test('whoever has no token waits for the answer', async () => {

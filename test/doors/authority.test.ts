@@ -7,14 +7,17 @@ import { serve } from '../fakes/http.ts';
 
 const PATH = '/v1/sidecar/tokens';
 
-async function door(t: TestContext) {
+async function door(t: TestContext, restsOn: readonly string[] = []) {
   const asked: unknown[] = [];
   const issueToken = async (...question: unknown[]) => {
     asked.push(question);
     return { token: 'a.b.c', keyId: 'k', algorithm: 'RS256', rule: 'r', claims: {} };
   };
   const issuer = { identifier: 'i', issueToken } as unknown as Issuer;
-  return { asked, served: await serve(t, open({}, { issuer }), { peerOf: () => undefined }) };
+  return {
+    asked,
+    served: await serve(t, open({}, { issuer, restsOn: () => restsOn }), { peerOf: () => undefined }),
+  };
 }
 
 const post = (body: unknown) => ({
@@ -45,6 +48,17 @@ suite('a body of a caller unknown', () => {
     assert.match(await first, /^HTTP\/1\.1 503 /);
     assert.equal(asked.length, 2);
   });
+});
+
+test('a token that rests on an image is not to be handed out again', async (t) => {
+  for (const [restsOn, reusable] of [
+    [['k8s:ns', 'k8s:sa'], true],
+    [['k8s:ns', 'k8s:image-digest'], false],
+    [['k8s:image'], false],
+  ] as const) {
+    const { served } = await door(t, restsOn);
+    assert.equal(JSON.parse((await served.ask(PATH, post({ audience: 'a' }))).text).reusable, reusable);
+  }
 });
 
 test('a field of the wrong form is named in words', async (t) => {

@@ -50,7 +50,7 @@ async function authority(t: TestContext, answer: () => void = () => undefined) {
     }),
   };
   const recorder = collectingRecorder();
-  const doors = [openDoor({}, { issuer })];
+  const doors = [openDoor({}, { issuer, restsOn: () => [] })];
   const handler = createFrame({ surface: 'private', doors, version: '0', recorder, peerOf: () => undefined });
   const ca = await openBootstrapCa(await openMemory(), { document: 'private-ca', names: ['localhost'], now });
   const server = new EventEmitter<{ request: [IncomingMessage] }>();
@@ -76,7 +76,10 @@ suite('a sidecar and its authority', () => {
   test('the token of the file says who asks, read for each call', async (t) => {
     const { signer, asked, tokenFile } = await authority(t);
     const issued = await signer.issueToken(['sidecar:unix-uid:7'], REQUEST);
-    assert.deepEqual(issued, { token: TOKEN, keyId: 'kid', algorithm: 'RS256', rule: 'web', claims: CLAIMS });
+    assert.deepEqual(issued, {
+      ...{ token: TOKEN, keyId: 'kid', algorithm: 'RS256', rule: 'web', claims: CLAIMS },
+      isReusable: true,
+    });
     writeFileSync(tokenFile, 'rotated.account.token');
     await signer.issueToken([], REQUEST);
     const tokens = asked.map(({ peer }) => peer.kind === 'bearer' && peer.token);

@@ -57,7 +57,7 @@ or whoever's made the certificate.
 {{- end -}}
 
 {{- define "mintmark.rules" -}}
-{{- $rules := .Values.rules -}}
+{{- $rules := default list .Values.rules -}}
 {{- if include "mintmark.testsEnabled" . -}}
 {{- $match := list (printf "k8s:ns:%s" .Release.Namespace) (printf "k8s:sa:%s" (include "mintmark.testName" .)) -}}
 {{- $rules = append $rules (dict "name" "helm test" "match" $match "subject" "helm-test" "audiences" (list "mintmark-helm-test") "explain" false) -}}
