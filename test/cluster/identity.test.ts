@@ -105,7 +105,10 @@ suite('the authority', () => {
 
   test('lets nobody ask without end: 429 for that pod, and nobody else waits', async () => {
     const token = await tokenFor('web', '--audience=mintmark', ...(await boundTo(pod)));
-    const answers = await Promise.all(Array.from({ length: 600 }, () => ask(token)));
+    const answers: Awaited<ReturnType<typeof ask>>[] = [];
+    // Fewer at once than an address may have connections.
+    for (let asked = 0; asked < 600; asked += 100)
+      answers.push(...(await Promise.all(Array.from({ length: 100 }, () => ask(token)))));
     const limited = answers.filter(({ status }) => status === 429);
     assert.ok(limited.length > 0, 'none of 600 was refused');
     assert.ok(Number(limited[0]?.headers['retry-after']) >= 1);

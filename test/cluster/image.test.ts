@@ -63,6 +63,8 @@ suite('the image of a running pod', { timeout: 300_000 }, () => {
     // The log is the new container's alone, from its first call on, which comes before the kubelet tells of it.
     const calls = await callsOf(pod);
     assert.ok(calls.length > 10);
-    assert.deepEqual(calls.filter(({ status }) => status !== 403).slice(0, 3), []);
+    // It asks more often than a pod may.
+    assert.deepEqual(calls.filter(({ status }) => status !== 403 && status !== 429).slice(0, 3), []);
+    assert.ok(calls.some(({ status }) => status === 403));
   });
 });

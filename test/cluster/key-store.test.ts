@@ -97,7 +97,7 @@ suite('rights', () => {
     const name = freshName();
     const detail = (verb: string, rest = '') =>
       new RegExp(
-        `^RBAC: our service account may not ${verb} the Secret ${namespace}/${name}: its Role in the namespace ${namespace} needs the verb "${verb}" on "secrets"${rest}.*cannot ${verb} resource`,
+        `RBAC: our service account may not ${verb} the Secret ${namespace}/${name}: its Role in the namespace ${namespace} needs the verb "${verb}" on "secrets"${rest}.*cannot ${verb} resource`,
       );
     const reading = await openAs(t, await accountWith(['patch'], [name]), name);
     await assert.rejects(
@@ -108,6 +108,10 @@ suite('rights', () => {
     await assert.rejects(
       creating.write('ring', Buffer.of(1), undefined),
       refusal('temporarily_unavailable', detail('create')),
+    );
+    await assert.rejects(
+      creating.write('ring', Buffer.of(1), undefined),
+      refusal('temporarily_unavailable', /^the Secret .* is not there; put it back/),
     );
     await apply({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace } });
     await assert.rejects(

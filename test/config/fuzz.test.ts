@@ -103,7 +103,7 @@ test('whatever a file holds, it is taken or told', async () => {
     fc.asyncProperty(tree, async (value) => {
       await assertTakenOrTold(stringify(value));
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 
@@ -116,7 +116,7 @@ test('whatever text a file is, it is taken or told', async () => {
     fc.asyncProperty(text, async (value) => {
       await assertTakenOrTold(value);
     }),
-    { numRuns: 500 },
+    { numRuns: 250 },
   );
 });
 
@@ -131,7 +131,7 @@ test('an example with a character changed is taken or told', async () => {
     fc.asyncProperty(place, fc.nat({ max: 3 }), put, async (at, length, text) => {
       await assertTakenOrTold(EXAMPLE.slice(0, at) + text + EXAMPLE.slice(at + length));
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 
@@ -156,7 +156,7 @@ test('a setting of the example replaced: taken or told, and told where an editor
       if (isTaken) assert.ok(isValid(SCHEMA, changed), 'the program takes what an editor marks');
       if (isTaken) taken++;
     }),
-    { numRuns: 500 },
+    { numRuns: 250 },
   );
   assert.ok(taken > 0, 'no change was ever taken: the test proves too little');
 });
@@ -187,6 +187,6 @@ test('whatever the environment holds, it is taken or told', async () => {
       const env = Object.fromEntries(pairs.map(([suffix, text]) => [`MINTMARK_${suffix}`, text]));
       await assertTakenOrTold(EXAMPLE, env);
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
