@@ -18,6 +18,7 @@ import { configSchema, type Decoded } from './config/schema.ts';
 import { completeSidecar, type DecodedSidecar, type SidecarConfig, sidecarSchema } from './config/sidecar.ts';
 import { issuerHost } from './config/units.ts';
 
+export { tokenPathFaults } from './config/checks.ts';
 export { describeConfig, describeSidecar, effectiveSettings } from './config/describe.ts';
 export type { DevelopmentOptions } from './config/development.ts';
 export { ConfigError, type Problem } from './config/problems.ts';

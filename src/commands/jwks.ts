@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '../doors/token-files.ts';
 import { ADMIN_OPTION, adminSocket, askJson, ISSUER_OPTION, ofIssuer } from './ask.ts';
@@ -48,6 +49,10 @@ async function writeDocuments({ metadata, jwks }: Documents, directory: string):
     'jwks.json': jwks,
   };
   for (const [name, document] of Object.entries(files))
-    await replaceFile(join(wellKnown, name), JSON.stringify(document), { mode: 0o644, uid: -1, gid: -1 });
+    await replaceFile(join(await realpath(wellKnown), name), JSON.stringify(document), {
+      mode: 0o644,
+      uid: -1,
+      gid: -1,
+    });
   return `${Object.keys(files).length} documents for ${metadata.issuer} written to ${wellKnown}\n`;
 }

@@ -152,7 +152,7 @@ async function readPassphrase(file: string): Promise<Buffer> {
 
 /** The ring has a time of its own, which no jump of the clock moves: what it comes to is told by the clock. */
 function formatKeys({ now, settings, keys }: Keys): string {
-  const clock = Date.now() / 1000;
+  const clock = Math.floor(Date.now() / 1000);
   const moved = (at: number | undefined) => (at === undefined ? undefined : at + clock - now);
   const rows = keys.map((key) => {
     const { publishedAt, activatedAt, removeAt } = key;

@@ -3,7 +3,7 @@
  * AWS, and the variables that every process needs to use it.
  */
 import { dirname, join, normalize } from 'node:path';
-import type { Config, LoadedConfig, Problem } from '../config.ts';
+import { type Config, type LoadedConfig, type Problem, tokenPathFaults } from '../config.ts';
 import { compileAudiences } from '../core/audience.ts';
 import { replaceFile } from '../doors/token-files.ts';
 
@@ -56,7 +56,10 @@ export function awsToken(
     rule: rule.name,
     principalTags: false,
   };
-  return { config: { ...config, tokens: [...config.tokens, entry] }, problems };
+  const added = { ...config, tokens: [...config.tokens, entry] };
+  for (const fault of tokenPathFaults(added))
+    problems.push({ path: 'tokens', message: `AWS_WEB_IDENTITY_TOKEN_FILE ${fault}` });
+  return { config: problems.length > 0 ? config : added, problems };
 }
 
 /** A pattern that is wrong is told of where rules are compiled. */

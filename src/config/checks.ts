@@ -99,6 +99,15 @@ function checkTokenPaths(decoded: Partial<Decoded>, file: string | undefined, re
   }
 }
 
+/** The same of a configuration that was added to: what is wrong with the paths of its token files. */
+export function tokenPathFaults(config: object): readonly string[] {
+  const decoded = config as Partial<Decoded>;
+  const faults: string[] = [];
+  checkTokenPaths(decoded, undefined, (_, message) => faults.push(message));
+  checkPaths(decoded, (_, message) => faults.push(message));
+  return faults;
+}
+
 /** Those that a plug-in's or listener's block names. */
 function pathsIn(place: string, block: unknown): readonly (readonly [string, string])[] {
   const values = typeof block === 'object' && block !== null ? Object.values(block) : [block];

@@ -213,6 +213,19 @@ describe('AWS_ROLE_ARN', { concurrency: true }, () => {
     assert.match(checked.stderr, /AWS_WEB_IDENTITY_TOKEN_FILE is no absolute path/);
   });
 
+  it('with a path of what is kept is a mistake', async (t) => {
+    const place = await createPlace(t);
+    const kek = join(place.directory, 'kek');
+    writeFileSync(kek, 'k'.repeat(32), { mode: 0o400 });
+    const keys = { store: { file: join(place.directory, 'state') }, encryption: { file: kek } };
+    writeConfig(place, { rules: RULES, keys });
+    const env = { AWS_ROLE_ARN: ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: kek };
+    const server = launch(t, place, { env });
+    assert.equal(await server.ended, 2);
+    assert.match(server.output(), /AWS_WEB_IDENTITY_TOKEN_FILE is a path of keys\.encryption\.file/);
+    assert.equal(readFileSync(kek, 'utf8'), 'k'.repeat(32));
+  });
+
   it('without a rule for AWS is a mistake in the configuration', async (t) => {
     const place = await createPlace(t);
     writeConfig(place);
