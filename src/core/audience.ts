@@ -40,8 +40,8 @@ function isAudience(value: unknown): value is string {
 
 /**
  * Exact names, and globs where the rule gives some: `*` stands for a run of
- * characters other than `/`, `**` for any. A glob never reaches the issuer, in whatever
- * spelling, nor what lies below it: such a token would be a client assertion to us.
+ * characters other than `/`, `**` for any. A glob never reaches the issuer, as URLs
+ * are compared, nor what lies below it: such a token would be a client assertion to us.
  */
 export function compileAudiences(
   rule: {

@@ -97,7 +97,7 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
     const decision = rules.decide(workload, request);
     if (!decision.allowed) attestor.confirm(peer, workload); // why it is refused is for no one else either
     const allowed = within(assertAllowed(decision, workload), request);
-    await question.accept?.(allowed);
+    if (question.accept !== undefined) await question.accept(allowed);
     return mint(door, peer, workload, allowed, startedAt);
   }
 
@@ -140,8 +140,9 @@ export function boundLife(decision: Allowed, { expiresAt }: Workload, now: Epoch
   return { ...decision, ttlSeconds: left };
 }
 
-/** What a rule decided, within what the door says. */
+/** What a rule decided, within what the door says, which mostly says nothing. */
 function within(decision: Allowed, { type, longestTtlSeconds = Infinity, algorithm }: TokenRequest): Allowed {
+  if (type === undefined && longestTtlSeconds === Infinity && algorithm === undefined) return decision;
   return {
     ...decision,
     type: type ?? decision.type,

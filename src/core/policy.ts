@@ -180,7 +180,8 @@ function reportUnknown(template: Template, context: PolicyContext, report: (mess
 }
 
 function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): Policy {
-  const wanted = new Set(rules.flatMap((compiled) => wantedBy(compiled, context.kinds)));
+  const wantedOf = new Map(rules.map((each) => [each.rule.name, wantedBy(each, context.kinds)]));
+  const wanted = new Set([...wantedOf.values()].flat());
   const algorithms = [...new Set(rules.map(({ rule }) => rule.algorithm))];
   return {
     wanted,
@@ -198,10 +199,7 @@ function createPolicy(rules: readonly CompiledRule[], context: PolicyContext): P
         : grant(granting, workload, request, context.constants, () => refuse(rules, workload, request));
     },
     vouch: (owner, audience, name) => vouch(rules, context, owner, audience, name),
-    restsOn(name) {
-      const found = rules.find(({ rule }) => rule.name === name);
-      return found === undefined ? [] : wantedBy(found, context.kinds);
-    },
+    restsOn: (name) => wantedOf.get(name) ?? [],
   };
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
 import { ask } from '../system/ask.ts';
 import { scopeOf } from '../system/suite.ts';
-import { type Api, adminCall, startVultr } from './api.ts';
+import { type Api, addKey, adminCall, startVultr } from './api.ts';
 
 suite('vultr: API keys', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -12,8 +12,7 @@ suite('vultr: API keys', { concurrency: 1 }, () => {
     api = await startVultr(scope, { wrongKeysPerMinute: 500 });
   });
 
-  const keyWith = async (fields: object) =>
-    (await adminCall(api.admin, '/v1/api-keys/add', { name: `k${Math.random()}`, ...fields })).body.key;
+  const keyWith = (fields: object) => addKey(api, fields);
 
   test('an API key for some providers sees no others', async () => {
     const [own, other] = [await api.create('own'), await api.create('not own')];

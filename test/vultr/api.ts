@@ -114,3 +114,9 @@ export const keyIds = async (api: Api, provider: string): Promise<readonly strin
   (await api.call('GET', `/provider/${provider}/.well-known/jwks`)).body.keys.map(
     ({ kid }: { readonly kid: string }) => kid,
   );
+
+/** A new API key with these fields. */
+export async function addKey({ admin }: Pick<Api, 'admin'>, fields: object): Promise<string> {
+  const { body } = await adminCall(admin, '/v1/api-keys/add', { name: `k${Math.random()}`, ...fields });
+  return body.key;
+}

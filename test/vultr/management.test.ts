@@ -5,7 +5,7 @@ import { before, suite, test } from 'node:test';
 import fc from 'fast-check';
 import { CURSOR } from '../../src/doors/vultr/paging.ts';
 import { scopeOf } from '../system/suite.ts';
-import { type Api, adminCall, answerOf, keyIds, startVultr } from './api.ts';
+import { type Api, addKey, answerOf, keyIds, startVultr } from './api.ts';
 
 const UNKNOWN = '00000000-0000-4000-8000-000000000000';
 
@@ -16,8 +16,7 @@ suite('vultr: management', { concurrency: 1 }, () => {
     api = await startVultr(scope, { wrongKeysPerMinute: 500 });
   });
 
-  const keyWith = async (fields: object) =>
-    (await adminCall(api.admin, '/v1/api-keys/add', { name: `k${Math.random()}`, ...fields })).body.key;
+  const keyWith = (fields: object) => addKey(api, fields);
 
   test('a provider is made in both forms, shown, listed in pages, and removed', async () => {
     const bare = await api.call('POST', '/provider', { name: 'bare' });
