@@ -89,9 +89,12 @@ export async function createPlace(scope: Scope): Promise<Place> {
   };
 }
 
-/** Below the ports that the kernel hands out by itself, so that nobody takes it in between. */
+const PORTS = 250;
+let portsTaken = Math.floor(Math.random() * PORTS);
+
+/** Below the ports that the kernel hands out by itself, each process in its own row: nobody takes it in between. */
 async function freePort(): Promise<number> {
-  const port = 20_000 + Math.floor(Math.random() * 12_000);
+  const port = 20_000 + (process.pid % 48) * PORTS + (portsTaken++ % PORTS);
   const probe = createServer();
   try {
     await new Promise<void>((done, failed) =>
