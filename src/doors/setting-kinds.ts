@@ -43,6 +43,26 @@ export const audience = text(
   'Its name in `aud`, `resource` and `audience`.',
   'https://orders.example.com',
 );
+export const clientId = text(VISIBLE, 'must be 1 to 255 visible ASCII characters', 'Its client_id.', 'shop');
+export const clientName = v.optional(
+  v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('Its name, for people.')),
+);
+export const secretHashes = (description: string) =>
+  v.optional(
+    v.pipe(
+      v.array(
+        text(
+          /^sha256:[A-Za-z0-9_-]{43}$/,
+          'must be sha256: and a hash, as `mintmark secret` prints it',
+          'The hash of a secret, from `mintmark secret`.',
+          'sha256:e5Ud6VMzKs0NsgcNJG3gb7CdUeYS_xF5G1yNJJAD2sw',
+        ),
+      ),
+      v.minLength(1),
+      v.maxLength(5),
+      v.description(description),
+    ),
+  );
 export const url = (description: string, example: string) =>
   v.pipe(
     v.string(),

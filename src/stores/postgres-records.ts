@@ -15,8 +15,10 @@ import {
   assertFields,
   assertKey,
   assertNames,
+  COLUMNS,
   decodeRow,
   encodePayload,
+  REPLACED,
   type RecordRow,
 } from './record-fields.ts';
 
@@ -27,10 +29,7 @@ export async function open(block: PostgresBlock): Promise<RecordStore> {
   return new PostgresRecords(await openDatabase(block));
 }
 
-const COLUMNS = 'id, payload, expires_at, consumed_at, family, uid, user_code';
 const AT = 'realm = $1 AND model = $2 AND id = $3';
-const REPLACED =
-  'payload = excluded.payload, expires_at = excluded.expires_at, family = excluded.family, uid = excluded.uid, user_code = excluded.user_code';
 const live = (now: string) => `(expires_at IS NULL OR expires_at > ${now})`;
 
 /** `t` is the table. */

@@ -15,6 +15,11 @@ export type RecordRow = {
   readonly user_code: string | null;
 };
 
+/** What a row is read from, and what a record that takes another's place sets anew. */
+export const COLUMNS = 'id, payload, expires_at, consumed_at, family, uid, user_code';
+export const REPLACED =
+  'payload = excluded.payload, expires_at = excluded.expires_at, family = excluded.family, uid = excluded.uid, user_code = excluded.user_code';
+
 /** Throws `invalid_request` unless each is what a key may be made of: the databases would cut or change others. */
 export function assertNames(...names: readonly (string | undefined)[]): void {
   for (const name of names) {

@@ -22,8 +22,10 @@ import {
   assertFields,
   assertKey,
   assertNames,
+  COLUMNS,
   decodeRow,
   encodePayload,
+  REPLACED,
   type RecordRow,
 } from './record-fields.ts';
 import type { RecordContext } from './records.ts';
@@ -51,12 +53,9 @@ export async function open(
   return new SqliteStore(file);
 }
 
-const COLUMNS = 'id, payload, expires_at, consumed_at, family, uid, user_code';
 const AT = 'realm = :realm AND model = :model AND id = :id';
 const LIVE = '(expires_at IS NULL OR expires_at > :now)';
 const VALUES = ':realm, :model, :id, :payload, :expires_at, NULL, :family, :uid, :user_code';
-const REPLACED =
-  'payload = excluded.payload, expires_at = excluded.expires_at, family = excluded.family, uid = excluded.uid, user_code = excluded.user_code';
 
 /** INDEXED BY, since without statistics the planner would walk through the realm by the primary key. */
 const SQL = {

@@ -4,16 +4,17 @@ import { ALGORITHMS } from '../../core/ports.ts';
 import { IDENTITY_SCOPES } from '../../core/scopes.ts';
 import {
   audience,
+  clientId,
+  clientName,
   DAY,
   flag,
   life,
   names,
   path,
   scopes,
-  text,
+  secretHashes,
   url,
   urls,
-  VISIBLE,
 } from '../setting-kinds.ts';
 import { parseNetwork } from './address.ts';
 import { GRANTS } from './grants/index.ts';
@@ -27,28 +28,12 @@ const REGISTERED_GRANTS = [
   'client_credentials',
 ] as const;
 
-const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
-
 const client = v.pipe(
   v.strictObject({
-    id: text(VISIBLE, 'must be 1 to 255 visible ASCII characters', 'Its client_id.', 'shop'),
-    name: v.optional(
-      v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('Its name, for people.')),
-    ),
-    secrets: v.optional(
-      v.pipe(
-        v.array(
-          text(
-            SECRET_HASH,
-            'must be sha256: and a hash, as `mintmark secret` prints it',
-            'The hash of a secret, from `mintmark secret`.',
-            'sha256:e5Ud6VMzKs0NsgcNJG3gb7CdUeYS_xF5G1yNJJAD2sw',
-          ),
-        ),
-        v.minLength(1),
-        v.maxLength(5),
-        v.description('Hashes of its secrets, any of which counts: add the new one before the old one goes.'),
-      ),
+    id: clientId,
+    name: clientName,
+    secrets: secretHashes(
+      'Hashes of its secrets, any of which counts: add the new one before the old one goes.',
     ),
     secretFile: v.optional(path('A file that holds its secret.', '/etc/mintmark/shop-secret')),
     jwks: v.optional(

@@ -1,29 +1,23 @@
 /** The settings of `doors.vultr`. */
 import * as v from 'valibot';
-import { audience, DAY, flag, life, scopes, text, urls, VISIBLE } from '../setting-kinds.ts';
-
-const SECRET_HASH = /^sha256:[A-Za-z0-9_-]{43}$/;
+import {
+  audience,
+  clientId,
+  clientName,
+  DAY,
+  flag,
+  life,
+  scopes,
+  secretHashes,
+  urls,
+} from '../setting-kinds.ts';
 
 const client = v.pipe(
   v.strictObject({
-    id: text(VISIBLE, 'must be 1 to 255 visible ASCII characters', 'Its client_id.', 'shop'),
-    name: v.optional(
-      v.pipe(v.string(), v.nonEmpty(), v.maxLength(100), v.description('Its name, for people.')),
-    ),
-    secrets: v.optional(
-      v.pipe(
-        v.array(
-          text(
-            SECRET_HASH,
-            'must be sha256: and the hash of a secret',
-            'The SHA-256 of a secret, in base64url.',
-            'sha256:e5Ud6VMzKs0NsgcNJG3gb7CdUeYS_xF5G1yNJJAD2sw',
-          ),
-        ),
-        v.minLength(1),
-        v.maxLength(5),
-        v.description('Hashes of its secrets, any of which counts. Without one: by an API key, or public.'),
-      ),
+    id: clientId,
+    name: clientName,
+    secrets: secretHashes(
+      'Hashes of its secrets, any of which counts. Without one: by an API key, or public.',
     ),
     public: flag('It has no way to keep a secret: PKCE is asked of it, and it exchanges no tokens.', false),
     redirectUris: v.pipe(
