@@ -3,6 +3,7 @@
  * that prove themselves in ways that the provider does not know.
  */
 import type { IncomingMessage } from 'node:http';
+import { decodeProtectedHeader } from 'jose';
 import { IssuerError } from '../../core/errors.ts';
 import { parseJsonObject } from '../../core/json.ts';
 import type { Peer, Workload } from '../../core/ports.ts';
@@ -19,9 +20,10 @@ import { hashUpdate } from './registration.ts';
 export const BODY_MAX_BYTES = 56 * 1024;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 /** They answer JSON whatever a client says it takes: Java's asks for HTML first. */
-const JSON_ONLY =
+export const JSON_ONLY =
   /\/(token|deviceauthorization|introspect|revocation|userinfo|par|register)$|\/register\/[^/]*$/;
 const LOOKS_AT_TOKENS = /\/(introspect|revocation)$/;
+const LOGS_OUT = /\/endsession$/;
 const FOR_PEOPLE = /\/(authorize|endsession)$/;
 /** A request's head is bounded, and cookies are in it too. */
 const QUERY_MAX = 5000;
@@ -44,7 +46,8 @@ export async function prepare(
   const path = request.url?.split('?', 1)[0] ?? '';
   pinHost(request, engine);
   if (JSON_ONLY.test(path)) request.headers.accept = 'application/json';
-  if (request.method !== 'POST' && request.method !== 'PUT') return joinQuery(request, path);
+  if (request.method !== 'POST' && request.method !== 'PUT')
+    return LOGS_OUT.test(path) ? dropHint(request, path, engine) : joinQuery(request, path);
   const bytes = await readBody(request, BODY_MAX_BYTES);
   if (REGISTERS.test(path)) assertPlain(bytes);
   if (request.method === 'PUT') return withBody(request, hashUpdate(bytes));
@@ -73,7 +76,9 @@ export function sentByForm({ method, url = '', form }: PreparedRequest): string 
   if (form === undefined) throw malformed('the body is no form');
   const query = [before, form.toString()].filter((part) => part !== '').join('&');
   if (query.length > QUERY_MAX)
-    throw new IssuerError('request_too_large', `a form of more than ${QUERY_MAX} characters`);
+    throw new IssuerError('request_too_large', `a form of more than ${QUERY_MAX} characters`, {
+      shown: { reason: `a form of more than ${QUERY_MAX} characters` },
+    });
   return `${path}?${query}`;
 }
 
@@ -122,6 +127,29 @@ function joinQuery(request: IncomingMessage, path: string): IncomingMessage {
   keepWhole(query);
   if (joinResources(query)) request.url = `${path}?${query}`;
   return request;
+}
+
+/**
+ * A hint that no key of ours vouches for any more, such as one of a key that was revoked, counts for nothing
+ * (RP-Initiated Logout section 6): the person is asked in any case, and sent to an address of `client_id` alone.
+ */
+function dropHint(request: IncomingMessage, path: string, engine: Engine): IncomingMessage {
+  const query = new URLSearchParams(request.url?.slice(path.length + 1));
+  const [hint = '', ...more] = query.getAll('id_token_hint');
+  const keyId = keyIdOf(hint);
+  if (keyId === undefined || more.length > 0) return request;
+  if (engine.ring().keys.some((key) => key.keyId === keyId)) return request;
+  query.delete('id_token_hint');
+  request.url = `${path}?${query}`;
+  return request;
+}
+
+function keyIdOf(token: string): string | undefined {
+  try {
+    return decodeProtectedHeader(token).kid;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Tokens are disguised; what stands for a stored id in the adapter stands for nothing here. */

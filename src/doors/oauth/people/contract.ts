@@ -163,6 +163,8 @@ export type Person = Account & { readonly idp: string };
 export type People = {
   /** Answers /interaction/…; everything else goes on, and no page comes back with a script. */
   readonly middleware: (context: Context, next: Next) => Promise<void>;
+  /** Answers with a page, in the place of what is there. */
+  readonly showFault: (context: Context, error: unknown) => void;
   readonly findAccount: (
     context: KoaContextWithOIDC | undefined,
     sub: string,
