@@ -186,7 +186,7 @@ async function provenClient(
     !form.has('client_secret') &&
     (form.get('client_assertion_type') === JWT_SPIFFE ||
       (form.get('client_assertion_type') === JWT_BEARER && isFederated(assertion, engine)));
-  if (isOthers) return federated(form, assertion, engine);
+  if (isOthers) return federated(form, assertion, engine, peer);
   if (peer === undefined) return {};
   // Whoever proves itself in another way is that client.
   const isOtherwise =
@@ -205,7 +205,12 @@ function isFederated(assertion: string, { config }: Engine): boolean {
   }
 }
 
-async function federated(form: URLSearchParams, assertion: string, engine: Engine): Promise<Proven> {
+async function federated(
+  form: URLSearchParams,
+  assertion: string,
+  engine: Engine,
+  peer: Peer | undefined,
+): Promise<Proven> {
   const audiences = ownNames(
     engine,
     engine.config.clients.some(({ federated: wanted, tokenUrlAudience }) => wanted && tokenUrlAudience),
@@ -213,23 +218,31 @@ async function federated(form: URLSearchParams, assertion: string, engine: Engin
   if (isOurs(assertion, engine) && (await goodClaims(assertion, engine)) === undefined)
     throw new IssuerError('peer_unproven', 'an access token of ours that is good no more');
   const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
-  const named = form.get('client_id');
+  const id = form.get('client_id');
   const [client, second] = engine.config.clients.filter(
-    ({ id, federated: wanted }) =>
+    ({ id: own, federated: wanted }) =>
       wanted !== undefined &&
-      (named === null || named === id) &&
+      (id === null || id === own) &&
       wanted.issuer === workload.facts['jwt.issuer'] &&
       wanted.subject === workload.facts['jwt.subject'],
   );
   form.delete('client_assertion');
   form.delete('client_assertion_type');
-  if (client === undefined) throw new IssuerError('peer_unproven', 'no client is of this assertion');
-  if (second !== undefined)
-    throw new IssuerError('peer_unproven', 'several clients are of this assertion: client_id says which');
+  // Whoever was proven is worth a line, which the local socket writes of every refusal.
+  const refusal = (reason: string) => {
+    const { 'jwt.issuer': issuer, 'jwt.subject': subject } = workload.facts;
+    const who = client === undefined ? `${issuer} ${subject}` : `client ${client.id}`;
+    if (peer === undefined) engine.audit.refused(`${who}: invalid_client: ${reason}`);
+    return new IssuerError('peer_unproven', reason);
+  };
+  if (client === undefined) throw refusal('no client is of this assertion');
+  if (second !== undefined) throw refusal('several clients are of this assertion: client_id says which');
   // A list of one is how Kubernetes writes it.
-  const [audience, ...others] = [workload.assertion?.claims.aud].flat();
-  if (others.length > 0 || !ownNames(engine, client.tokenUrlAudience).includes(String(audience)))
-    throw new IssuerError('peer_unproven', 'the assertion is not for the issuer alone');
+  const named = [workload.assertion?.claims.aud].flat().map(String);
+  const others = named.filter((name) => !ownNames(engine, client.tokenUrlAudience).includes(name));
+  if (others.length > 0)
+    throw refusal(`the aud of the assertion has to be the issuer alone, and names ${others.join(' ')}`);
+  if (named.length > 1) throw refusal(`the aud of the assertion has to be one, and has ${named.length}`);
   return prove(form, client.id, workload);
 }
 
