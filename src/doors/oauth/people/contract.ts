@@ -208,6 +208,6 @@ export type People = {
     readonly postLogoutSuccessSource: (context: KoaContextWithOIDC) => void;
   };
   readonly renderError: (context: KoaContextWithOIDC, out: ErrorOut, error: Error) => void;
-  /** On the admin socket: GET /v1/users, POST /v1/users/{add,remove,password,totp}. */
+  /** On the admin socket: GET /v1/users and /v1/users/upstream, POST /v1/users/{add,set,remove,password,totp,forget}. */
   readonly adminRoutes: readonly Route[];
 };

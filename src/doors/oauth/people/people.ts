@@ -41,6 +41,6 @@ export function openPeople(parts: PeopleParts): People {
     },
     claims: CLAIMS_BY_SCOPE,
     ...createSources(brand),
-    adminRoutes: createUserRoutes(users, brand),
+    adminRoutes: createUserRoutes(users, accounts, brand),
   };
 }
