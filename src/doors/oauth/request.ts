@@ -45,6 +45,8 @@ export async function prepare(
 ): Promise<PreparedRequest> {
   const path = request.url?.split('?', 1)[0] ?? '';
   pinHost(request, engine);
+  // The provider takes an empty proof for none, and would give a token that is bound to nothing.
+  if (request.headers.dpop === '') request.headers.dpop = '-';
   if (JSON_ONLY.test(path)) request.headers.accept = 'application/json';
   if (request.method !== 'POST' && request.method !== 'PUT')
     return LOGS_OUT.test(path) ? dropHint(request, path, engine) : joinQuery(request, path);
