@@ -10,32 +10,50 @@ type User = {
   readonly hasPassword: boolean;
   readonly hasTotp: boolean;
 };
-type UserList = { readonly users: readonly User[]; readonly next?: string };
+type Account = {
+  readonly sub: string;
+  readonly idp: string;
+  /** There. */
+  readonly subject: string;
+  readonly claims: Readonly<Record<string, unknown>>;
+};
+type Page<T> = { readonly users: readonly T[]; readonly next?: string };
 type Enrolment = { readonly secret: string; readonly uri: string };
 
 export const command: Command = {
   summary: 'List, add, change or remove people who sign in by the OAuth door',
-  usage: 'list | add NAME | passwd NAME | totp NAME | remove NAME',
+  usage: 'list | add NAME | set NAME | passwd NAME | totp NAME | remove NAME | forget SUB',
   details: `list      who there is
 add       a user; the password is asked for, or read from standard input or --password FILE
+set       changes claims and tenants: what is named; tokens and userinfo have it from then on
 passwd    sets the password in the same way; the user is signed out everywhere
 totp      gives the user a second factor, shown once: an otpauth:// address for an authenticator app
-remove    the user can no longer sign in, and tokens are no longer renewed`,
-  words: { list: 0, add: 1, passwd: 1, totp: 1, remove: 1 },
+remove    the user can no longer sign in, and tokens are no longer renewed
+forget    ends sessions, consents and tokens of a person who came from another identity provider, by the
+          sub that list --upstream shows; who may sign in there comes again as the same sub`,
+  words: { list: 0, add: 1, set: 1, passwd: 1, totp: 1, remove: 1, forget: 1 },
   options: {
     password: { type: 'string', value: 'FILE', help: 'File with the password; - is standard input' },
     'no-password': { type: 'boolean', help: 'add: without a password for now' },
-    name: { type: 'string', value: 'TEXT', help: 'add: the full name' },
-    email: { type: 'string', value: 'ADDRESS', help: 'add: the e-mail address' },
-    phone: { type: 'string', value: 'NUMBER', help: 'add: the phone number' },
+    name: { type: 'string', value: 'TEXT', help: 'add, set: the full name' },
+    email: { type: 'string', value: 'ADDRESS', help: 'add, set: the e-mail address' },
+    phone: { type: 'string', value: 'NUMBER', help: 'add, set: the phone number' },
     claim: {
       type: 'string',
       value: 'KEY=VALUE',
       multiple: true,
-      help: 'add: another claim of OpenID Connect; address is a JSON object',
+      help: 'add, set: another claim of OpenID Connect; address is a JSON object',
     },
-    tenant: { type: 'string', value: 'NAME', multiple: true, help: 'add: a tenant of the user (none: any)' },
+    'remove-claim': { type: 'string', value: 'KEY', multiple: true, help: 'set: the user has it no more' },
+    tenant: {
+      type: 'string',
+      value: 'NAME',
+      multiple: true,
+      help: 'add: a tenant of the user (none: any); set: these alone from now on',
+    },
+    'any-tenant': { type: 'boolean', help: 'set: the user may ask for any tenant' },
     sub: { type: 'string', value: 'ID', help: 'add: the sub claim (chosen at random)' },
+    upstream: { type: 'boolean', help: 'list: people of other identity providers' },
     off: { type: 'boolean', help: 'totp: take the second factor away' },
     json: JSON_OPTION,
     issuer: ISSUER_OPTION,
@@ -47,8 +65,9 @@ remove    the user can no longer sign in, and tokens are no longer renewed`,
     if (action === 'list') return list(invocation);
     const act = Object.hasOwn(ACTIONS, action) ? ACTIONS[action] : undefined;
     if (act === undefined)
-      throw usage(`mintmark users has no "${action}": it is list, add, passwd, totp or remove`);
-    if (username === undefined) throw usage(`mintmark users ${action} needs a NAME`);
+      throw usage(`mintmark users has no "${action}": it is list, add, set, passwd, totp, remove or forget`);
+    if (username === undefined)
+      throw usage(`mintmark users ${action} needs a ${action === 'forget' ? 'SUB' : 'NAME'}`);
     await act(invocation, username);
     return EXIT.ok;
   },
@@ -56,6 +75,12 @@ remove    the user can no longer sign in, and tokens are no longer renewed`,
 
 const ACTIONS: Readonly<Record<string, (invocation: Invocation, username: string) => Promise<void>>> = {
   add,
+  set: async (invocation, username) => {
+    print(invocation, await post<User>(invocation, 'set', { username, ...changeOf(invocation) }), describe);
+  },
+  forget: async (invocation, sub) => {
+    print(invocation, await post<object>(invocation, 'forget', { sub }), () => `forgot ${printable(sub)}\n`);
+  },
   passwd: async (invocation, username) => {
     const password = await readPassword(invocation);
     print(invocation, await post<User>(invocation, 'password', { username, password }), describe);
@@ -85,6 +110,19 @@ async function add(invocation: Invocation, username: string): Promise<void> {
     ...(tenants.length === 0 ? {} : { tenants }),
   };
   print(invocation, await post<User>(invocation, 'add', fields), describe);
+}
+
+function changeOf(invocation: Invocation) {
+  const { values } = invocation;
+  const removed = values.list('remove-claim').map((name) => [name, null] as const);
+  const claims = { ...claimsOf(invocation), ...Object.fromEntries(removed) };
+  const named = values.list('tenant');
+  if (values.flag('any-tenant') && named.length > 0)
+    throw usage('--tenant and --any-tenant contradict each other');
+  const tenants = values.flag('any-tenant') ? null : named.length === 0 ? undefined : named;
+  if (tenants === undefined && Object.keys(claims).length === 0)
+    throw usage('mintmark users set needs a claim or tenants to change');
+  return { claims, ...(tenants === undefined ? {} : { tenants }) };
 }
 
 function claimsOf({ values }: Invocation): Readonly<Record<string, unknown>> {
@@ -135,18 +173,37 @@ async function readNamed(file: string): Promise<Buffer> {
 }
 
 async function list(invocation: Invocation): Promise<number> {
-  const users: User[] = [];
-  for (let after: string | undefined = ''; after !== undefined; ) {
-    const query = after === '' ? '' : `?after=${encodeURIComponent(after)}`;
-    const question = ofIssuer(invocation, { path: `/v1/users${query}` });
-    const page: UserList = await askJson<UserList>(adminSocket(invocation), question, 'users');
-    users.push(...page.users);
-    after = page.next;
+  if (invocation.values.flag('upstream')) {
+    const people = await all<Account>(invocation, '/v1/users/upstream');
+    const rows = () => [
+      'SUB                                         IDENTITY PROVIDER    SUB THERE\n',
+      ...people.map(accountRow),
+    ];
+    print(invocation, { users: people }, () => rows().join(''));
+    return EXIT.ok;
   }
+  const users = await all<User>(invocation, '/v1/users');
   print(invocation, { users }, () =>
     ['USER                 SECOND FACTOR SUB\n', ...users.map(row)].join(''),
   );
   return EXIT.ok;
+}
+
+async function all<T>(invocation: Invocation, path: string): Promise<readonly T[]> {
+  const found: T[] = [];
+  for (let after: string | undefined = ''; after !== undefined; ) {
+    const query = after === '' ? '' : `?after=${encodeURIComponent(after)}`;
+    const question = ofIssuer(invocation, { path: `${path}${query}` });
+    const page: Page<T> = await askJson<Page<T>>(adminSocket(invocation), question, 'users');
+    found.push(...page.users);
+    after = page.next;
+  }
+  return found;
+}
+
+function accountRow({ sub, idp, subject, claims }: Account): string {
+  const who = [subject, claims.name, claims.email].filter((text) => typeof text === 'string').join('  ');
+  return `${sub} ${printable(idp).padEnd(20)} ${printable(who)}\n`;
 }
 
 function row({ username, sub, hasTotp }: User): string {

@@ -288,6 +288,6 @@ function shapesOfAdminRoutes(): readonly Route[] {
   });
   return [
     ...keys.routes.filter(({ path }) => path !== '/v1/ca'),
-    ...createUserRoutes({} as Parameters<typeof createUserRoutes>[0], ''),
+    ...createUserRoutes(...([{}, {}, ''] as unknown as Parameters<typeof createUserRoutes>)),
   ];
 }

@@ -49,6 +49,8 @@ export type Asked = {
   readonly peer?: Peer | undefined;
   /** A `jti` that is known already. */
   readonly tokenId?: string | undefined;
+  /** Gets what tells of the token, where it is not handed out before something else is done; told at once where absent. */
+  readonly tellLater?: ((tell: () => void) => void) | undefined;
 };
 
 /** A request that is made of what was attested. */
@@ -74,7 +76,7 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
     workload: Workload,
     decision: Allowed,
     startedAt: number,
-    tokenId = parts.createTokenId(),
+    { tokenId = parts.createTokenId(), tellLater }: Pick<Asked, 'tokenId' | 'tellLater'> = {},
   ) {
     const attestedAt = clock.elapsed();
     const now = clock.now();
@@ -85,7 +87,9 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
     const issued: IssuedToken = { ...signed, claims, algorithm: decision.algorithm, rule: decision.rule };
     const attestSeconds = attestedAt - startedAt;
     const totalSeconds = clock.elapsed() - startedAt;
-    recorder.issued({ door, peer, workload, issued, attestSeconds, totalSeconds });
+    const tell = () => recorder.issued({ door, peer, workload, issued, attestSeconds, totalSeconds });
+    if (tellLater === undefined) tell();
+    else tellLater(tell);
     return issued;
   }
 
@@ -109,8 +113,8 @@ export function createIssuer(parts: IssuerParts): Issuer & DecidedIssuer {
       const decision = assertAllowed(policy().decide(workload, request), workload);
       return mint(door, undefined, workload, within(decision, request), clock.elapsed());
     },
-    issueDecided(door, { peer, workload, tokenId }, decision) {
-      return mint(door, peer, workload, decision, clock.elapsed(), tokenId);
+    issueDecided(door, { peer, workload, ...asked }, decision) {
+      return mint(door, peer, workload, decision, clock.elapsed(), asked);
     },
     async explain(peer, request) {
       const rules = policy();

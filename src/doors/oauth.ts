@@ -42,8 +42,9 @@ export async function mistakes(
 
 /** Throws `server_error` where a client cannot be. */
 export async function open(block: OAuthConfig, context: OAuthContext): Promise<readonly Door[]> {
-  const [{ openEngine }, records, secret] = await Promise.all([
+  const [{ openEngine }, { JSON_ONLY }, records, secret] = await Promise.all([
     import('./oauth/engine.ts'),
+    import('./oauth/request.ts'),
     context.records(),
     context.secret('oauth-secret'),
   ]);
@@ -66,8 +67,13 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
     methods.map((method) => route(method, `${prefix}${path}`, pass(), isPrefix)),
   );
   const tokens = route('POST', `${prefix}${block.path}/token`, pass(context.peerOf));
+  // A person in a browser gets a page of what no page was reached for.
+  const shapeError = (context: Context, error: IssuerError) => {
+    if (JSON_ONLY.test(context.path) || context.accepts('json', 'html') !== 'html') return;
+    engine.people.showFault(context, error);
+  };
   return [
-    { name: 'oauth', surface: 'public', routes: shown.flat(), offers: { oauth: server } },
+    { name: 'oauth', surface: 'public', routes: shown.flat(), offers: { oauth: server }, shapeError },
     { name: 'oauth', surface: 'workload', routes: [tokens] },
     { name: 'oauth', surface: 'admin', routes: engine.people.adminRoutes },
   ];

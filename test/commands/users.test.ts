@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { CommandError, type Io, Values } from '../../src/commands/command.ts';
 import { command } from '../../src/commands/users.ts';
 import { createFrame } from '../../src/doors/door.ts';
+import { createAccounts } from '../../src/doors/oauth/people/accounts.ts';
 import { createUserRoutes } from '../../src/doors/oauth/people/admin.ts';
 import { createPasswords } from '../../src/doors/oauth/people/passwords.ts';
 import { createUsers } from '../../src/doors/oauth/people/users.ts';
@@ -26,15 +27,17 @@ const PASSWORD = 'correct horse battery';
 async function world(t: TestContext) {
   const directory = await mkdtemp(join(tmpdir(), 'mintmark-'));
   t.after(() => rm(directory, { recursive: true }));
+  const [records, realm, clock] = [fakeRecords(), 'r', fakeClock()];
   const users = createUsers({
-    ...{ records: fakeRecords(), realm: 'r', clock: fakeClock() },
+    ...{ records, realm, clock },
     passwords: createPasswords({ cost: 10 }),
     secret: Buffer.alloc(32),
     isClient: async () => false,
   });
+  const accounts = createAccounts({ records, realm, clock, users });
   const frame = createFrame({
     ...{ surface: 'admin', version: '0', recorder: collectingRecorder(), peerOf: () => undefined },
-    doors: [{ name: 'oauth', surface: 'admin', routes: createUserRoutes(users, 'id.example.com') }],
+    doors: [{ name: 'oauth', surface: 'admin', routes: createUserRoutes(users, accounts, 'id.example.com') }],
   });
   const socket = join(directory, 'admin.sock');
   const server = createServer(frame).listen(socket);
@@ -62,7 +65,7 @@ async function world(t: TestContext) {
     assert.equal(await command.run({ io, values: new Values(values), words: positionals }), 0);
     return out;
   }
-  return { run, users, file, socket };
+  return { run, users, accounts, records, file, socket };
 }
 
 suite('mintmark users', () => {
@@ -94,6 +97,47 @@ suite('mintmark users', () => {
     assert.equal((await users.find('bob'))?.passwordHash, undefined);
     assert.equal((await run(['remove', 'bob'])).stdout, 'removed bob\n');
     assert.equal(await users.find('bob'), undefined);
+  });
+
+  test('claims and tenants are changed by name, and the rest of the user stays', async (t) => {
+    const { run, users } = await world(t);
+    const options = ['--name', 'Ada', '--email', 'ada@example.com', '--tenant', 'acme', '--sub', 'u1'];
+    await run(['add', 'ada', ...options], PASSWORD);
+    await run(['totp', 'ada']);
+    const before = await users.find('ada');
+    const change = ['--name', 'Ada King', '--claim', 'email_verified=true', '--remove-claim', 'email'];
+    const { stdout } = await run(['set', 'ADA', ...change, '--tenant', 'b', '--tenant', 'c']);
+    assert.match(stdout, /^name {11}Ada King\nemail_verified true\ntenants {8}b c\n/m);
+    const claims = { name: 'Ada King', email_verified: true };
+    assert.deepEqual(await users.find('ada'), { ...before, claims, tenants: ['b', 'c'] });
+    assert.equal(JSON.parse((await run(['set', 'ada', '--any-tenant', '--json'])).stdout).tenants, undefined);
+    const { tenants: _, ...rest } = before ?? {};
+    assert.deepEqual(await users.find('ada'), { ...rest, claims });
+  });
+
+  test('people of other identity providers are listed, and forgotten with all that is theirs', async (t) => {
+    const { run, accounts, records } = await world(t);
+    const person = { idp: 'corp', issuer: 'https://login.example.com', claims: { name: 'Bob\u001b' } };
+    const sub = await accounts.keepUpstream({ ...person, subject: 'b-1' });
+    const other = await accounts.keepUpstream({ ...person, subject: 'b-2' });
+    const key = (model: string, id: string) => ({ realm: 'r', model, id });
+    for (const id of [sub, other]) {
+      await records.upsert(key('Session', `s-${id}`), { payload: { accountId: id } });
+      await records.upsert(key('Grant', `g-${id}`), { payload: { accountId: id } });
+      await records.upsert(key('RefreshToken', `t-${id}`), { payload: {}, family: `g-${id}` });
+    }
+    const listed = (await run(['list', '--upstream'])).stdout;
+    assert.match(listed, new RegExp(`^${sub} corp {17}b-1 {2}Bob\\\\u\\{1b\\}$`, 'm'));
+    assert.equal(JSON.parse((await run(['list', '--upstream', '--json'])).stdout).users.length, 2);
+    assert.equal((await run(['forget', sub])).stdout, `forgot ${sub}\n`);
+    const left = async (id: string) => {
+      const places = [key('Account', id), key('Session', `s-${id}`), key('Grant', `g-${id}`)];
+      const found = [...places, key('RefreshToken', `t-${id}`)].map((place) => records.find(place, 0));
+      return (await Promise.all(found)).filter((record) => record !== undefined).length;
+    };
+    assert.deepEqual([await left(sub), await left(other)], [0, 4]);
+    assert.doesNotMatch((await run(['list', '--upstream'])).stdout, new RegExp(sub));
+    await assert.rejects(run(['forget', sub]), /no person of an identity provider has this sub/);
   });
 
   test('a second factor is shown once, and can be taken away', async (t) => {
@@ -131,6 +175,10 @@ suite('mintmark users', () => {
       [['add', 'ada', '--claim', 'x'], PASSWORD, /KEY=VALUE/, 2],
       [['add', 'ada', '--claim', 'x=y'], PASSWORD, /a user has no claim x/, 1],
       [['add', 'ada'], 'short', /at least 8 characters/, 1],
+      [['set', 'ada'], '', /needs a claim or tenants/, 2],
+      [['set', 'ada', '--tenant', 'a', '--any-tenant'], '', /contradict/, 2],
+      [['set', 'ada', '--name', 'x'], '', /there is no such user/, 1],
+      [['forget'], '', /needs a SUB/, 2],
       [['passwd', 'ada'], PASSWORD, /there is no such user/, 1],
       [['passwd', 'ada', '--password', '/nowhere'], '', /cannot read \/nowhere: ENOENT/, 1],
     ];

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { before, suite, test } from 'node:test';
 import { decodeJwt, exportJWK, SignJWT } from 'jose';
-import { ruleFor } from '../system/start.ts';
+import { ruleFor, until } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
 import { basic, hashOf, post, RESOURCES, startOAuth } from './server.ts';
 
@@ -195,6 +195,12 @@ suite('assertions', { concurrency: 1 }, () => {
         assert.equal(body.error, words[name as keyof typeof words], `${name}: ${aud}`);
       }
     }
+    const { body } = await ways.client(await list([server.issuer, 'https://other.example']));
+    assert.doesNotMatch(JSON.stringify(body), /other\.example/);
+    const line = () =>
+      server.lines().find(({ detail }) => /names https:\/\/other\.example$/.test(String(detail)));
+    await until(() => line() !== undefined, 'the line that says which part was wrong');
+    assert.match(String(line()?.detail), /^client [\w-]+: invalid_client: the aud /);
   });
 
   test('the token endpoint may be the audience where the client says so', async () => {

@@ -137,7 +137,7 @@ async function* signIn(site: Site, hasCode: boolean): AsyncGenerator<string, voi
   if (site.oldTokensAreGone) {
     const gone = new URLSearchParams({ id_token_hint: first.id_token ?? '' });
     page = await browser.open(`${site.issuer}/connect/endsession?${gone}`);
-    assert.equal(page.status, 400, 'the key of the hint was revoked');
+    assert.match(page.html, /Sign out\?/, 'a hint of a key that was revoked counts for nothing');
   }
   const hint = site.oldTokensAreGone ? { client_id: 'web' } : { id_token_hint: first.id_token ?? '' };
   const leave = new URLSearchParams({ ...hint, post_logout_redirect_uri: APP });

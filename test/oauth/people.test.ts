@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import * as client from 'openid-client';
+import { until } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
 import { type Browser, openBrowser, type Page } from './browser.ts';
 import { adminPost } from './people.ts';
@@ -113,6 +114,17 @@ suite('people', { concurrency: 1 }, () => {
     await assert.rejects(client.fetchUserInfo(config, second.access_token, info.sub));
   });
 
+  /** Whoever lost was given nothing, and is told as refused. */
+  async function assertIssuedOnce(from: number) {
+    const told = (word: string) =>
+      server
+        .lines()
+        .slice(from)
+        .filter(({ msg }) => msg === word).length;
+    await until(() => told('refused') === 99, 'the lines of those who lost');
+    assert.equal(told('issued'), 1);
+  }
+
   test('a code is good once: of a hundred at a time one wins, and a replay ends what it gave', async () => {
     const config = await configure('trusted');
     const { page, checks } = await signIn(config);
@@ -123,9 +135,11 @@ suite('people', { concurrency: 1 }, () => {
       redirect_uri: CALLBACK,
       code_verifier: checks.pkceCodeVerifier,
     };
+    const from = server.lines().length;
     const answers = await Promise.all(
       Array.from({ length: 100 }, () => post(server.token, form, basic('trusted', 'trusted'))),
     );
+    await assertIssuedOnce(from);
     const won = answers.filter(({ status }) => status === 200);
     assert.equal(won.length, 1);
     assert.ok(answers.every(({ status, body }) => status === 200 || body.error === 'invalid_grant'));
@@ -141,9 +155,11 @@ suite('people', { concurrency: 1 }, () => {
     const { page, checks } = await signIn(config);
     const { refresh_token: token = '' } = await redeem(config, page, checks);
     const form = { grant_type: 'refresh_token', refresh_token: token };
+    const from = server.lines().length;
     const answers = await Promise.all(
       Array.from({ length: 100 }, () => post(server.token, form, basic('trusted', 'trusted'))),
     );
+    await assertIssuedOnce(from);
     assert.equal(answers.filter(({ status }) => status === 200).length, 1);
   });
 

@@ -106,6 +106,7 @@ suite('DPoP', { concurrency: 1 }, () => {
     assert.deepEqual([none.status, none.body.error], [400, 'invalid_grant']);
     assert.match(String(none.body.error_description), /DPoP proof/);
     assert.equal((await ask('garbage')).body.error, 'invalid_dpop_proof');
+    assert.equal((await ask('')).body.error, 'invalid_dpop_proof', 'a header without a proof');
     const two = `${await proof(server.token)}, ${await proof(server.token)}`;
     assert.equal((await ask(two)).body.error, 'invalid_dpop_proof');
   });

@@ -6,6 +6,8 @@ import { openBrowser, type Page } from './browser.ts';
 import { adminPost } from './people.ts';
 import { basic, hashOf, post, RESOURCES, startOAuth } from './server.ts';
 
+const FORM = 'application/x-www-form-urlencoded';
+
 const APP = 'https://shop.example.com/';
 const CALLBACK = `${APP}callback`;
 const PASSWORD = 'correct horse battery staple';
@@ -251,6 +253,34 @@ suite('what goes through the browser', { concurrency: 1 }, () => {
     assert.deepEqual([long.status, long.body.error], [413, 'request_too_large']);
     const json = await post(`${server.issuer}${pathname}`, '{}', { 'Content-Type': 'application/json' });
     assert.deepEqual([json.status, json.body.error], [400, 'invalid_request']);
+  });
+
+  test('a person whose form cannot be sent on gets a page', async () => {
+    const html = { Accept: 'text/html,*/*;q=0.8' };
+    const tries: readonly (readonly [
+      path: string,
+      body: string,
+      type: string,
+      status: number,
+      said: RegExp,
+    ])[] = [
+      ['authorize', '{}', 'application/json', 400, /invalid_request.*the body is no form/s],
+      ['authorize', 'a=1', 'text/plain', 400, /invalid_request.*the body is no form/s],
+      ['endsession', `state=${'s'.repeat(6000)}`, FORM, 413, /request_too_large.*5000 characters/s],
+      ['authorize', `state=${'s'.repeat(60_000)}`, FORM, 413, /request_too_large/],
+      ['endsession/confirm', `xsrf=${'s'.repeat(60_000)}`, FORM, 413, /request_too_large/],
+    ];
+    for (const [path, body, type, status, said] of tries) {
+      const answer = await post(`${server.issuer}/connect/${path}`, body, { ...html, 'Content-Type': type });
+      assert.deepEqual(
+        [answer.status, answer.headers.get('content-type')],
+        [status, 'text/html; charset=utf-8'],
+      );
+      assert.match(String(answer.body.text), said);
+      assert.match(answer.headers.get('content-security-policy') ?? '', /default-src 'none'/);
+    }
+    const token = await post(server.token, '{}', { ...html, 'Content-Type': 'application/json' });
+    assert.equal(token.body.error, 'invalid_request', 'the token endpoint stays JSON');
   });
 
   test('denied: access_denied, with iss', async () => {

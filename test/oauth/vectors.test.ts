@@ -85,6 +85,8 @@ suite('wrong requests', () => {
   test('no scope is every scope that the client may have', async () => {
     const answer = await post(server.token, `${CC}&scope=`, MACHINES);
     assert.equal(answer.body.scope, 'orders.read billing.read');
+    const empty = await post(server.token, `${CC}&resource=&audience=`, MACHINES);
+    assert.equal(empty.body.scope, 'orders.read billing.read', 'a parameter without a value is none');
   });
 
   test('no secret is in the log', async () => {

@@ -11,6 +11,7 @@ import { hash } from './adapter.ts';
 import { inOAuthWords, listOf, scopeClaim, scopedFor } from './grants/grant.ts';
 import { type Engine, NO_WORKLOAD, type PreparedRequest } from './parts.ts';
 import type { LoginSource } from './people/contract.ts';
+import { tellLater } from './redemption.ts';
 import { keepResources, type ResourceSource, withinGranted } from './resources.ts';
 
 /** What the two models have in common, as far as it is used here. */
@@ -138,7 +139,7 @@ function issueByCore(model: TokenClass, engine: Engine, isPerson: boolean): void
     const issued = await inOAuthWords(() =>
       engine.issuer.issueDecided(
         'oauth',
-        { workload, peer, tokenId: this.jti },
+        { workload, peer, tokenId: this.jti, tellLater },
         {
           ...{ allowed: true, rule: `client ${this.clientId}`, subject: this.accountId ?? this.clientId },
           ...{ audience: scoped.audience, claims, ttlSeconds: scoped.ttlSeconds },

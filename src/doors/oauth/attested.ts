@@ -6,6 +6,7 @@ import type { ServerResponse } from 'node:http';
 import { parseAudience } from '../../core/audience.ts';
 import { IssuerError } from '../../core/errors.ts';
 import type { Peer } from '../../core/ports.ts';
+import { listOf } from './grants/grant.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 
 const NO_SCOPES = {
@@ -30,7 +31,7 @@ export async function answerAttested(
   { issuer }: Engine,
   peer: Peer,
 ): Promise<void> {
-  const audience = [...(form?.getAll('resource') ?? []), ...(form?.getAll('audience') ?? [])];
+  const audience = listOf([...(form?.getAll('resource') ?? []), ...(form?.getAll('audience') ?? [])]);
   if (audience.length === 0) throw malformed('resource or audience is missing');
   if (headers.dpop !== undefined)
     throw malformed('a token for a process that is no client is bound to no key');

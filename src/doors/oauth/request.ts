@@ -3,6 +3,7 @@
  * that prove themselves in ways that the provider does not know.
  */
 import type { IncomingMessage } from 'node:http';
+import { decodeProtectedHeader } from 'jose';
 import { IssuerError } from '../../core/errors.ts';
 import { parseJsonObject } from '../../core/json.ts';
 import type { Peer, Workload } from '../../core/ports.ts';
@@ -19,9 +20,10 @@ import { hashUpdate } from './registration.ts';
 export const BODY_MAX_BYTES = 56 * 1024;
 const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
 /** They answer JSON whatever a client says it takes: Java's asks for HTML first. */
-const JSON_ONLY =
+export const JSON_ONLY =
   /\/(token|deviceauthorization|introspect|revocation|userinfo|par|register)$|\/register\/[^/]*$/;
 const LOOKS_AT_TOKENS = /\/(introspect|revocation)$/;
+const LOGS_OUT = /\/endsession$/;
 const FOR_PEOPLE = /\/(authorize|endsession)$/;
 /** A request's head is bounded, and cookies are in it too. */
 const QUERY_MAX = 5000;
@@ -43,8 +45,11 @@ export async function prepare(
 ): Promise<PreparedRequest> {
   const path = request.url?.split('?', 1)[0] ?? '';
   pinHost(request, engine);
+  // The provider takes an empty proof for none, and would give a token that is bound to nothing.
+  if (request.headers.dpop === '') request.headers.dpop = '-';
   if (JSON_ONLY.test(path)) request.headers.accept = 'application/json';
-  if (request.method !== 'POST' && request.method !== 'PUT') return joinQuery(request, path);
+  if (request.method !== 'POST' && request.method !== 'PUT')
+    return LOGS_OUT.test(path) ? dropHint(request, path, engine) : joinQuery(request, path);
   const bytes = await readBody(request, BODY_MAX_BYTES);
   if (REGISTERS.test(path)) assertPlain(bytes);
   if (request.method === 'PUT') return withBody(request, hashUpdate(bytes));
@@ -73,7 +78,9 @@ export function sentByForm({ method, url = '', form }: PreparedRequest): string 
   if (form === undefined) throw malformed('the body is no form');
   const query = [before, form.toString()].filter((part) => part !== '').join('&');
   if (query.length > QUERY_MAX)
-    throw new IssuerError('request_too_large', `a form of more than ${QUERY_MAX} characters`);
+    throw new IssuerError('request_too_large', `a form of more than ${QUERY_MAX} characters`, {
+      shown: { reason: `a form of more than ${QUERY_MAX} characters` },
+    });
   return `${path}?${query}`;
 }
 
@@ -124,6 +131,29 @@ function joinQuery(request: IncomingMessage, path: string): IncomingMessage {
   return request;
 }
 
+/**
+ * A hint that no key of ours vouches for any more, such as one of a key that was revoked, counts for nothing
+ * (RP-Initiated Logout section 6): the person is asked in any case, and sent to an address of `client_id` alone.
+ */
+function dropHint(request: IncomingMessage, path: string, engine: Engine): IncomingMessage {
+  const query = new URLSearchParams(request.url?.slice(path.length + 1));
+  const [hint = '', ...more] = query.getAll('id_token_hint');
+  const keyId = keyIdOf(hint);
+  if (keyId === undefined || more.length > 0) return request;
+  if (engine.ring().keys.some((key) => key.keyId === keyId)) return request;
+  query.delete('id_token_hint');
+  request.url = `${path}?${query}`;
+  return request;
+}
+
+function keyIdOf(token: string): string | undefined {
+  try {
+    return decodeProtectedHeader(token).kid;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Tokens are disguised; what stands for a stored id in the adapter stands for nothing here. */
 export function changeValues(form: URLSearchParams, path: string): boolean {
   let isChanged = false;
@@ -158,7 +188,7 @@ async function provenClient(
     !form.has('client_secret') &&
     (form.get('client_assertion_type') === JWT_SPIFFE ||
       (form.get('client_assertion_type') === JWT_BEARER && isFederated(assertion, engine)));
-  if (isOthers) return federated(form, assertion, engine);
+  if (isOthers) return federated(form, assertion, engine, peer);
   if (peer === undefined) return {};
   // Whoever proves itself in another way is that client.
   const isOtherwise =
@@ -177,7 +207,12 @@ function isFederated(assertion: string, { config }: Engine): boolean {
   }
 }
 
-async function federated(form: URLSearchParams, assertion: string, engine: Engine): Promise<Proven> {
+async function federated(
+  form: URLSearchParams,
+  assertion: string,
+  engine: Engine,
+  peer: Peer | undefined,
+): Promise<Proven> {
   const audiences = ownNames(
     engine,
     engine.config.clients.some(({ federated: wanted, tokenUrlAudience }) => wanted && tokenUrlAudience),
@@ -185,23 +220,31 @@ async function federated(form: URLSearchParams, assertion: string, engine: Engin
   if (isOurs(assertion, engine) && (await goodClaims(assertion, engine)) === undefined)
     throw new IssuerError('peer_unproven', 'an access token of ours that is good no more');
   const workload = await engine.attest({ kind: 'assertion', token: assertion, audiences }, NAMED);
-  const named = form.get('client_id');
+  const id = form.get('client_id');
   const [client, second] = engine.config.clients.filter(
-    ({ id, federated: wanted }) =>
+    ({ id: own, federated: wanted }) =>
       wanted !== undefined &&
-      (named === null || named === id) &&
+      (id === null || id === own) &&
       wanted.issuer === workload.facts['jwt.issuer'] &&
       wanted.subject === workload.facts['jwt.subject'],
   );
   form.delete('client_assertion');
   form.delete('client_assertion_type');
-  if (client === undefined) throw new IssuerError('peer_unproven', 'no client is of this assertion');
-  if (second !== undefined)
-    throw new IssuerError('peer_unproven', 'several clients are of this assertion: client_id says which');
+  // Whoever was proven is worth a line, which the local socket writes of every refusal.
+  const refusal = (reason: string) => {
+    const { 'jwt.issuer': issuer, 'jwt.subject': subject } = workload.facts;
+    const who = client === undefined ? `${issuer} ${subject}` : `client ${client.id}`;
+    if (peer === undefined) engine.audit.refused(`${who}: invalid_client: ${reason}`);
+    return new IssuerError('peer_unproven', reason);
+  };
+  if (client === undefined) throw refusal('no client is of this assertion');
+  if (second !== undefined) throw refusal('several clients are of this assertion: client_id says which');
   // A list of one is how Kubernetes writes it.
-  const [audience, ...others] = [workload.assertion?.claims.aud].flat();
-  if (others.length > 0 || !ownNames(engine, client.tokenUrlAudience).includes(String(audience)))
-    throw new IssuerError('peer_unproven', 'the assertion is not for the issuer alone');
+  const named = [workload.assertion?.claims.aud].flat().map(String);
+  const others = named.filter((name) => !ownNames(engine, client.tokenUrlAudience).includes(name));
+  if (others.length > 0)
+    throw refusal(`the aud of the assertion has to be the issuer alone, and names ${others.join(' ')}`);
+  if (named.length > 1) throw refusal(`the aud of the assertion has to be one, and has ${named.length}`);
   return prove(form, client.id, workload);
 }
 

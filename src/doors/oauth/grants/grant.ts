@@ -21,9 +21,11 @@ type Parameter = string | readonly string[] | undefined;
 /** Between the values of a parameter that was repeated, where the provider takes but one; none of them has it. */
 export const BETWEEN = '\n';
 
+/** A parameter without a value is none (RFC 6749 section 3.2). */
 export function listOf(value: unknown): readonly string[] {
   const given = value as Parameter;
-  return given === undefined ? [] : typeof given === 'string' ? given.split(BETWEEN) : given;
+  const all = given === undefined ? [] : typeof given === 'string' ? given.split(BETWEEN) : given;
+  return all.filter((name) => name !== '');
 }
 
 function wordsOf(text: unknown): readonly string[] {

@@ -1,8 +1,9 @@
 /** Who a `sub` is, and how that person logged in: see contract.ts for how it reaches the tokens. */
 import { randomBytes } from 'node:crypto';
 import type { KoaContextWithOIDC } from 'oidc-provider';
+import { IssuerError } from '../../../core/errors.ts';
 import type { Clock, EpochSeconds } from '../../../core/ports.ts';
-import type { RecordStore } from '../../../core/records.ts';
+import type { RecordPayload, RecordStore } from '../../../core/records.ts';
 import { hash } from '../adapter.ts';
 import type { UserClaims } from './claims.ts';
 import { LOCAL_IDP, type Login, type LoginSource, type Person } from './contract.ts';
@@ -13,6 +14,8 @@ const LOGIN_KEPT_SECONDS = 400 * 24 * 3600;
 /** Read within the first month, it need not be written again. */
 const LOGIN_LEFT_SECONDS = 370 * 24 * 3600;
 
+const PAGE = 200;
+
 export type UpstreamPerson = {
   readonly idp: string;
   readonly issuer: string;
@@ -20,10 +23,16 @@ export type UpstreamPerson = {
   readonly claims: UserClaims;
 };
 
+export type Account = UpstreamPerson & { readonly sub: string };
+
 export type Accounts = {
   /** Without a token the login is the session's of the request. */
   find(context: KoaContextWithOIDC | undefined, sub: string, token?: unknown): Promise<Person | undefined>;
   claimsOf(sub: string): Promise<UserClaims | undefined>;
+  /** People of upstreams who signed in here, by sub. */
+  list(page: { readonly after?: string | undefined; readonly limit: number }): Promise<readonly Account[]>;
+  /** Ends all that came of the person's logins; who comes again is the same sub. Throws `not_found`. */
+  forget(sub: string): Promise<void>;
   /** Keeps what the upstream said last of a person; returns the person's sub here. */
   keepUpstream(person: UpstreamPerson): Promise<string>;
   rememberLogin(context: KoaContextWithOIDC): Promise<void>;
@@ -80,6 +89,8 @@ export function createAccounts(parts: AccountsParts): Accounts {
       if (found === undefined || isOver) return undefined;
       return { accountId: sub, idp: found.idp, claims: () => ({ ...found.claims, sub, idp: found.idp }) };
     },
+    list: (page) => listAccounts(parts, page),
+    forget: (sub) => forget(parts, sub),
     async keepUpstream(person) {
       const sub = subjectOf(person);
       await records.upsert({ realm, model: 'Account', id: sub }, { payload: person });
@@ -105,6 +116,28 @@ export function createAccounts(parts: AccountsParts): Accounts {
       return { idp, tenant: await tenantOf(source), amr: source.amr ?? [], acr: source.acr };
     },
   };
+}
+
+async function listAccounts({ records, realm, clock }: AccountsParts, page: Parameters<Accounts['list']>[0]) {
+  const found = await records.list({ realm, model: 'Account' }, page, clock.now());
+  return found.map(({ id, payload }) => ({ ...(payload as RecordPayload & UpstreamPerson), sub: id }));
+}
+
+/** The account first: from then on nothing of it is good. What is left of a call that failed, the next one ends. */
+async function forget({ records, realm, clock }: AccountsParts, sub: string): Promise<void> {
+  let isThere = await records.remove({ realm, model: 'Account', id: sub });
+  for (const model of ['Session', 'Grant'])
+    for (let after: string | undefined = ''; after !== undefined; ) {
+      const page = await records.list({ realm, model }, { after, limit: PAGE }, clock.now());
+      for (const { id } of page.filter(({ payload }) => payload.accountId === sub)) {
+        if (model === 'Grant') await records.removeFamily(realm, id);
+        isThere = (await records.remove({ realm, model, id })) || isThere;
+      }
+      after = page.length === PAGE ? page.at(-1)?.id : undefined;
+    }
+  if (isThere) return;
+  const reason = 'no person of an identity provider has this sub';
+  throw new IssuerError('not_found', 'no such person', { shown: { reason } });
 }
 
 type Known = {

@@ -4,6 +4,7 @@ import { IssuerError } from '../../../core/errors.ts';
 import { readFields } from '../../body.ts';
 import type { Method, Route } from '../../door.ts';
 import { bodyErrors, errorAnswer, jsonAnswer, jsonBody } from '../../openapi.ts';
+import type { Accounts } from './accounts.ts';
 import { isTenant } from './acr-values.ts';
 import type { UserClaims } from './claims.ts';
 import type { User, Users } from './users.ts';
@@ -11,16 +12,19 @@ import type { User, Users } from './users.ts';
 const PAGE_LIMIT = 200;
 const TEXT = { type: 'string' };
 
+type Upstreamed = Pick<Accounts, 'list' | 'forget'>;
+
 /** `brand` is what an authenticator app calls the account. */
-export function createUserRoutes(users: Users, brand: string): readonly Route[] {
+export function createUserRoutes(users: Users, accounts: Upstreamed, brand: string): readonly Route[] {
   const list = async (context: Context) => {
-    const { after } = context.query;
-    const found = await users.list({
-      after: typeof after === 'string' ? after : undefined,
-      limit: PAGE_LIMIT,
-    });
-    const last = found.length === PAGE_LIMIT ? found.at(-1)?.username : undefined;
-    context.body = { users: found.map(describe), ...(last === undefined ? {} : { next: last }) };
+    const found = await users.list(pageOf(context));
+    context.body = { users: found.map(describe), ...next(found.map(({ username }) => username)) };
+  };
+  const set = async (context: Context) => {
+    const fields = await readFields(context.req, ['username', 'claims', 'tenants']);
+    const tenants = fields.tenants === null ? null : tenantsOf(fields.tenants);
+    const change = { claims: claimsOf(fields.claims), tenants };
+    context.body = describe(await users.set(requireText(fields, 'username'), change));
   };
   const add = async (context: Context) => {
     const fields = await readFields(context.req, ['username', 'password', 'sub', 'claims', 'tenants']);
@@ -51,11 +55,34 @@ export function createUserRoutes(users: Users, brand: string): readonly Route[] 
         : await users.enrolTotp(username, brand);
   };
   return [
+    ...accountRoutes(accounts),
     route('GET', '/v1/users', list, 'The local users', undefined),
     route('POST', '/v1/users/add', add, 'Add a user', ADD),
+    route('POST', '/v1/users/set', set, 'Change claims and tenants of a user; null takes away', SET),
     route('POST', '/v1/users/remove', remove, 'Remove a user', jsonBody({ username: TEXT }, ['username'])),
     route('POST', '/v1/users/password', password, 'Set a password; earlier logins end', PASSWORD),
     route('POST', '/v1/users/totp', totp, 'Give a user a second factor, or take it away', TOTP),
+  ];
+}
+
+function accountRoutes(accounts: Upstreamed): readonly Route[] {
+  const list = async (context: Context) => {
+    const found = await accounts.list(pageOf(context));
+    context.body = { users: found, ...next(found.map(({ sub }) => sub)) };
+  };
+  const forget = async (context: Context) => {
+    await accounts.forget(requireText(await readFields(context.req, ['sub']), 'sub'));
+    context.body = {};
+  };
+  return [
+    route('GET', '/v1/users/upstream', list, 'People of other identity providers', undefined),
+    route(
+      'POST',
+      '/v1/users/forget',
+      forget,
+      'Forget a person of another identity provider',
+      jsonBody({ sub: TEXT }, ['sub']),
+    ),
   ];
 }
 
@@ -64,6 +91,14 @@ const ADD = jsonBody(
     ...{ username: TEXT, password: TEXT, sub: TEXT },
     claims: { type: 'object' },
     tenants: { type: 'array', items: TEXT },
+  },
+  ['username'],
+);
+const SET = jsonBody(
+  {
+    username: TEXT,
+    claims: { type: 'object' },
+    tenants: { type: ['array', 'null'], items: TEXT },
   },
   ['username'],
 );
@@ -89,6 +124,15 @@ function route(
     operation: { summary, ...(requestBody === undefined ? {} : { requestBody }), responses },
     handle,
   };
+}
+
+function pageOf({ query: { after } }: Context) {
+  return { after: typeof after === 'string' ? after : undefined, limit: PAGE_LIMIT };
+}
+
+/** Undefined behind the last page. */
+function next(names: readonly string[]): { readonly next?: string | undefined } {
+  return names.length === PAGE_LIMIT ? { next: names.at(-1) } : {};
 }
 
 /** What may be said of a user: no hash, no secret. */

@@ -163,6 +163,8 @@ export type Person = Account & { readonly idp: string };
 export type People = {
   /** Answers /interaction/…; everything else goes on, and no page comes back with a script. */
   readonly middleware: (context: Context, next: Next) => Promise<void>;
+  /** Answers with a page, in the place of what is there. */
+  readonly showFault: (context: Context, error: unknown) => void;
   readonly findAccount: (
     context: KoaContextWithOIDC | undefined,
     sub: string,
@@ -206,6 +208,6 @@ export type People = {
     readonly postLogoutSuccessSource: (context: KoaContextWithOIDC) => void;
   };
   readonly renderError: (context: KoaContextWithOIDC, out: ErrorOut, error: Error) => void;
-  /** On the admin socket: GET /v1/users, POST /v1/users/{add,remove,password,totp}. */
+  /** On the admin socket: GET /v1/users and /v1/users/upstream, POST /v1/users/{add,set,remove,password,totp,forget}. */
   readonly adminRoutes: readonly Route[];
 };

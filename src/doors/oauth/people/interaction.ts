@@ -72,7 +72,7 @@ const TEXTS: Readonly<Record<string, string>> = {
   temporarily_unavailable: 'The server is busy or cannot reach its data. Try again in a moment.',
 };
 
-function showFault(rooms: Rooms, context: Context, thrown: unknown): void {
+export function showFault(rooms: Rooms, context: Context, thrown: unknown): void {
   const error =
     thrown instanceof IssuerError
       ? thrown
@@ -80,5 +80,7 @@ function showFault(rooms: Rooms, context: Context, thrown: unknown): void {
   if (error.code === 'server_error') context.app.emit('error', thrown, context);
   if (error.retryAfterSeconds !== undefined) context.set('Retry-After', String(error.retryAfterSeconds));
   const text = TEXTS[error.code] ?? error.sentence;
-  show(rooms, { context }, errorPage({ text, code: error.code }), ERROR_STATUS[error.code]);
+  const reason = error.shown?.reason;
+  const description = typeof reason === 'string' ? reason : undefined;
+  show(rooms, { context }, errorPage({ text, code: error.code, description }), ERROR_STATUS[error.code]);
 }

@@ -4,7 +4,7 @@ import { createUserRoutes } from './admin.ts';
 import { createAttempts } from './attempts.ts';
 import { CLAIMS_BY_SCOPE } from './claims.ts';
 import type { People, PeopleParts } from './contract.ts';
-import { createMiddleware } from './interaction.ts';
+import { createMiddleware, showFault } from './interaction.ts';
 import { checkPassword } from './password-check.ts';
 import { createPasswords } from './passwords.ts';
 import { createPolicy } from './policy.ts';
@@ -29,6 +29,7 @@ export function openPeople(parts: PeopleParts): People {
   const rooms: Rooms = { ...parts, brand, prefix, users, accounts, attempts, upstreams };
   return {
     middleware: createMiddleware(rooms),
+    showFault: (context, error) => showFault(rooms, context, error),
     findAccount: accounts.find,
     rememberLogin: accounts.rememberLogin,
     bindLogin: accounts.bindLogin,
@@ -40,6 +41,6 @@ export function openPeople(parts: PeopleParts): People {
     },
     claims: CLAIMS_BY_SCOPE,
     ...createSources(brand),
-    adminRoutes: createUserRoutes(users, brand),
+    adminRoutes: createUserRoutes(users, accounts, brand),
   };
 }

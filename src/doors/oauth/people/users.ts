@@ -30,6 +30,14 @@ export type NewUser = {
   readonly tenants?: readonly string[] | undefined;
 };
 
+/** What is absent stays. */
+export type UserChange = {
+  /** By name; null takes one away. */
+  readonly claims?: UserClaims | undefined;
+  /** Null: any tenant. */
+  readonly tenants?: readonly string[] | null | undefined;
+};
+
 export type Users = {
   /** Throws `conflict` where the name or the sub is taken. */
   add(user: NewUser): Promise<User>;
@@ -38,6 +46,8 @@ export type Users = {
   findBySub(sub: string): Promise<User | undefined>;
   /** These throw `not_found`. */
   remove(username: string): Promise<void>;
+  /** Throws `invalid_request` for a claim that cannot be. */
+  set(username: string, change: UserChange): Promise<User>;
   setPassword(username: string, password: string): Promise<User>;
   enrolTotp(username: string, issuer: string): Promise<Enrolment>;
   removeTotp(username: string): Promise<User>;
@@ -83,6 +93,7 @@ export function createUsers(parts: UsersParts): Users {
       const id = normalizeUsername(username) ?? '';
       if (!(await records.remove({ ...place, id }))) throw noSuchUser();
     },
+    set: (username, given) => change(username, (user) => changed(user, given)),
     async setPassword(username, password) {
       const passwordHash = await passwords.hash(assertPassword(password));
       return change(username, (user) => ({ ...user, passwordHash, signedOutBefore: clock.now() }));
@@ -130,6 +141,12 @@ async function addUser(parts: UsersParts, given: NewUser): Promise<User> {
   throw new IssuerError('conflict', 'the user name or sub is taken', {
     shown: { reason: 'there is such a user already, or one with this sub' },
   });
+}
+
+function changed({ tenants: before, ...user }: User, { claims, tenants = before }: UserChange): User {
+  const all = Object.entries({ ...user.claims, ...claims }).filter(([, value]) => value !== null);
+  const kept = tenants === undefined || tenants === null ? {} : { tenants };
+  return { ...user, claims: assertClaims(Object.fromEntries(all)), ...kept };
 }
 
 /** Compare and swap, again where somebody else was first. */
