@@ -126,7 +126,7 @@ function extra(settings: readonly string[]) {
   });
 }
 
-const rotation = v.pipe(text, v.regex(/^[0-9]+[smhd]$/));
+const rotation = v.pipe(text, v.regex(/^(0|[1-9][0-9]{0,8})[smhd]$/));
 /** Its numbers are looked at by a template. */
 const statusListen = v.optional(
   v.pipe(text, v.regex(/^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-f:.]+\]):[0-9]{4,5}$/)),
