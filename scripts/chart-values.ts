@@ -151,7 +151,7 @@ function settingsOf(program: ReturnType<typeof configSchema>['entries']) {
       keepOnUninstall: flag,
     }),
     public: v.strictObject({
-      cacheFor: listener.wrapped.entries.cacheFor,
+      cacheFor: listener.wrapped.entries.cacheFor.wrapped,
       tlsSecret: name,
       service: v.strictObject({
         type: v.picklist(['ClusterIP', 'NodePort', 'LoadBalancer']),
@@ -160,7 +160,7 @@ function settingsOf(program: ReturnType<typeof configSchema>['entries']) {
       }),
     }),
     log,
-    stopWithin,
+    stopWithin: stopWithin.wrapped,
   };
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import * as v from 'valibot';
 import { parse } from 'yaml';
+import { isMap } from '../../src/core/json.ts';
 import { settings } from '../../src/doors/webhook-settings.ts';
 import { isValid } from '../config/json-schema.ts';
 import { isMissing } from '../stores/requires.ts';
@@ -200,6 +201,18 @@ test('rules that the program takes go through', async (t) => {
   ]) {
     const { code, stderr } = await helm('template', 'x', CHART, ...valuesOf('authority'), '--set', set);
     assert.equal(code, 0, `${set}: ${stderr}`);
+  }
+});
+
+test('no value that is taken away by null makes helm stumble', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const defaults = parse(await readFile(join(CHART, 'values.yaml'), 'utf8'), { version: '1.1' });
+  const paths = Object.entries(defaults).flatMap(([key, value]) =>
+    isMap(value) ? [key, ...Object.keys(value).map((inner) => `${key}.${inner}`)] : [key],
+  );
+  for (const path of paths) {
+    const { stderr } = await helm('template', 'x', CHART, ...valuesOf('authority'), '--set', `${path}=null`);
+    assert.match(stderr, /^$|missing propert|issuer is required/, path);
   }
 });
 

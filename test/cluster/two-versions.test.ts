@@ -38,7 +38,7 @@ async function storedHeader(
   const secret = { name: `${full}-keys`, namespace };
   const store = sealStore(await open(secret, { kubernetes: async () => admin, warn: () => {} }), key, ISSUER);
   t.after(() => store.close());
-  const bytes = Buffer.from((await store.read('ring'))?.bytes ?? []);
+  const bytes = Buffer.from((await store.read('key-ring'))?.bytes ?? []);
   return JSON.parse(bytes.toString('utf8', 4, 4 + bytes.readUInt32BE(0)));
 }
 
@@ -93,7 +93,7 @@ suite('two versions', () => {
       for (const pod of both) {
         const listed = JSON.parse(await release.mintmark(pod, 'keys', 'list', '--json')).keys;
         assert.deepEqual(
-          listed.map(({ kid }: { readonly kid: string }) => kid).sort(),
+          listed.map(({ keyId }: { readonly keyId: string }) => keyId).sort(),
           keys.map(({ keyId }) => keyId).sort(),
         );
       }

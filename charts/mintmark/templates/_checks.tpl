@@ -83,8 +83,9 @@ refuse the same, but when the replicas start: here it stops `helm install`, with
 {{/* (path, resources): a request above its limit is refused by the API server, in every pod. */}}
 {{- define "mintmark.assertResources" -}}
 {{- $path := index . 0 -}}
-{{- $limits := default dict (index . 1).limits -}}
-{{- range $name, $request := default dict (index . 1).requests -}}
+{{- $resources := default dict (index . 1) -}}
+{{- $limits := default dict $resources.limits -}}
+{{- range $name, $request := default dict $resources.requests -}}
 {{- if hasKey $limits $name -}}
 {{- $limit := get $limits $name -}}
 {{- if gt (include "mintmark.quantity" $request | float64) (include "mintmark.quantity" $limit | float64) -}}
@@ -98,7 +99,7 @@ refuse the same, but when the replicas start: here it stops `helm install`, with
 {{- include "mintmark.assertResources" (list "resources" .Values.resources) -}}
 {{- include "mintmark.assertResources" (list "standalone.resources" .Values.standalone.resources) -}}
 {{- include "mintmark.assertResources" (list "sidecar.resources" .Values.sidecar.resources) -}}
-{{- with (default dict .Values.sidecar.resources.limits).memory -}}
+{{- with (default dict (default dict .Values.sidecar.resources).limits).memory -}}
 {{- if lt (include "mintmark.quantity" . | float64) (include "mintmark.quantity" "32Mi" | float64) -}}
 {{- fail (printf "sidecar.resources.limits.memory is %v: 32Mi is the least that it runs with" .) -}}
 {{- end -}}
