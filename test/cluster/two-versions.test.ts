@@ -29,12 +29,7 @@ async function storedHeader(
 ): Promise<Header> {
   const full = fullName(name);
   const kek = await get<{ data: { kek: string } }>(namespace, 'secret', `${full}-kek`);
-  const key = Buffer.from(
-    Buffer.from(kek?.data.kek ?? '', 'base64')
-      .toString()
-      .trim(),
-    'base64',
-  );
+  const key = Buffer.from(kek?.data.kek ?? '', 'base64');
   const secret = { name: `${full}-keys`, namespace };
   const store = sealStore(await open(secret, { kubernetes: async () => admin, warn: () => {} }), key, ISSUER);
   t.after(() => store.close());
