@@ -11,8 +11,9 @@ import { jsonSchemaOf } from './json-schema.ts';
 type Node = Readonly<Record<string, unknown>>;
 
 const TALK = ['description', 'examples', 'default'];
-const NO_CONTROL = '^[^\\x00-\\x1f\\x7f]+$';
-const DURATION = '^[0-9]+[smhd]$';
+/** One line, and no blank at its ends. */
+const line = (most: string) => `^[^\\s\\x00-\\x1f\\x7f]([^\\x00-\\x1f\\x7f]${most}[^\\s\\x00-\\x1f\\x7f])?$`;
+const DURATION = '^(0|[1-9][0-9]{0,8})[smhd]$';
 
 const { $schema, ...rest } = jsonSchemaOf(await chartValues(), 'draft-07');
 const schema = { $schema, title: 'Values of the chart mintmark', ...rewrite(rest) };
@@ -36,19 +37,20 @@ function withPattern(node: Node): Node {
   if (typeof pattern === 'string' && /^\^\(\?:\(\?:.*\)[smhd]\)\$$/.test(pattern))
     return { ...node, pattern: DURATION };
   const isLine = pattern === undefined && minLength === 1 && maxLength !== undefined;
-  return isLine ? { ...node, pattern: NO_CONTROL } : node;
+  return isLine ? { ...node, pattern: line('*') } : node;
 }
 
 /** Helm names another path than the wrong one for propertyNames. */
-function withPatternProperties(node: Node, { minLength = 0, maxLength = '', not }: Node): Node {
+function withPatternProperties(node: Node, { minLength = 0, maxLength, not }: Node): Node {
   const { propertyNames: _, additionalProperties = {}, ...rest } = node;
-  if (minLength === 0 && maxLength === '' && not === undefined) return { ...rest, additionalProperties };
+  if (minLength === 0 && maxLength === undefined && not === undefined)
+    return { ...rest, additionalProperties };
   const names = JSON.stringify(not ?? {}).match(/"enum":\[[^\]]*\]/g) ?? [];
   const taken = names.flatMap((each) => JSON.parse(`{${each}}`).enum as string[]);
   return {
     ...rest,
     ...(taken.length > 0 ? { properties: Object.fromEntries(taken.map((name) => [name, false])) } : {}),
-    patternProperties: { [`^.{${minLength},${maxLength}}$`]: additionalProperties },
+    patternProperties: { [line(`{0,${Number(maxLength) - 2}}`)]: additionalProperties },
     additionalProperties: false,
   };
 }

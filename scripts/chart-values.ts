@@ -126,7 +126,7 @@ function extra(settings: readonly string[]) {
   });
 }
 
-const rotation = v.pipe(text, v.regex(/^[0-9]+[smhd]$/));
+const rotation = v.pipe(text, v.regex(/^(0|[1-9][0-9]{0,8})[smhd]$/));
 /** Its numbers are looked at by a template. */
 const statusListen = v.optional(
   v.pipe(text, v.regex(/^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-f:.]+\]):[0-9]{4,5}$/)),
@@ -151,7 +151,7 @@ function settingsOf(program: ReturnType<typeof configSchema>['entries']) {
       keepOnUninstall: flag,
     }),
     public: v.strictObject({
-      cacheFor: listener.wrapped.entries.cacheFor,
+      cacheFor: listener.wrapped.entries.cacheFor.wrapped,
       tlsSecret: name,
       service: v.strictObject({
         type: v.picklist(['ClusterIP', 'NodePort', 'LoadBalancer']),
@@ -160,7 +160,7 @@ function settingsOf(program: ReturnType<typeof configSchema>['entries']) {
       }),
     }),
     log,
-    stopWithin,
+    stopWithin: stopWithin.wrapped,
   };
 }
 

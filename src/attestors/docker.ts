@@ -72,12 +72,15 @@ export function createAttestor(settings: DockerSettings, api: DockerApi): Attest
 }
 
 export const kinds = DOCKER_KINDS;
+/** Each key is one of its own. */
+export const pluralKinds = ['docker:label'] as const;
 
 type Found = { readonly container: Container } | { readonly unproven: UnprovenReason };
 
 class DockerAttestor implements Attestor<UnixPeer> {
   readonly peers = ['unix'] as const;
   readonly kinds = kinds;
+  readonly pluralKinds = pluralKinds;
   readonly #settings: DockerSettings;
   readonly #api: DockerApi;
   /** Whose container is known: as long as the process lives in its cgroup, it is that very container. */

@@ -89,6 +89,8 @@ const IDS = ['sidecar:unix-uid', 'sidecar:unix-gid'] as const;
 export const claimedKinds = [...IDS, CONTAINER_KIND] as const;
 
 export const kinds = [...PROVEN, ...claimedKinds] as const;
+/** Each key is one of its own. */
+export const pluralKinds = ['k8s:pod-label', 'k8s:pod-annotation'] as const;
 
 /** The API takes a token back within seconds of its pod's end; a yes is not kept longer. */
 const KEEP_SECONDS = 10;
@@ -122,6 +124,7 @@ export function createAttestor(
     peers: ['bearer'],
     kinds,
     claimedKinds,
+    pluralKinds,
     async attest({ token, claimed, address }, wanted) {
       const reviewed = await review(token, address);
       limit(reviewed.podUid);

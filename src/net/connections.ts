@@ -63,11 +63,18 @@ function countOf<K>(counts: Map<K, number>, key: K, socket: Socket): number {
 }
 
 /** Closes what an address has beyond its number of connections, before TLS begins. */
-export function limitAddresses(server: Server, most: number, onRefused: OnRefused | undefined): void {
+export function limitAddresses(
+  server: Server,
+  most: number,
+  connections: Connections,
+  onRefused: OnRefused | undefined,
+): void {
   const connectionsOf = new Map<string | undefined, number>();
   server.prependListener('connection', (socket: Socket) => {
-    if (countOf(connectionsOf, socket.remoteAddress, socket) <= most) return;
+    const { remoteAddress } = socket;
+    if (countOf(connectionsOf, remoteAddress, socket) <= most) return;
     socket.destroy();
+    connections.closeIdle(remoteAddress); // who only holds one makes room for the next
     onRefused?.('address');
   });
 }
@@ -122,6 +129,12 @@ export class Connections {
   isHalfAnswered(socket: Socket): boolean {
     const response = this.#answering.get(socket);
     return response?.headersSent === true && !response.writableFinished;
+  }
+
+  /** Ends the connections of an address that were answered and only wait. */
+  closeIdle(address: string | undefined): void {
+    for (const socket of this.#open)
+      if (socket.remoteAddress === address && this.#answering.get(socket)?.writableFinished) socket.destroy();
   }
 
   /** Ends each connection, at once or as soon as it is answered. */

@@ -68,7 +68,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const tls = 'host' in target ? target.tls : undefined;
   const server = createHttpServer(limits, tls);
   const connections = new Connections(server, tls ? 'secureConnection' : 'connection');
-  if ('host' in target) limitAddresses(server, limits.maxConnectionsPerAddress, options.onRefused);
+  if ('host' in target)
+    limitAddresses(server, limits.maxConnectionsPerAddress, connections, options.onRefused);
   else capturePeers(server, { ...options, ...limits, strictPeer: options.strictPeer ?? false });
   server.on('drop', () => {
     server.closeIdleConnections(); // who only holds one makes room for the next

@@ -3,6 +3,10 @@
  * JSON (states, times and lengths), then each key's PKCS#8 DER in the same order.
  * Private keys go through Buffers only, never through strings; the caller wipes
  * what `encodeRing` returns and what it hands to `decodeRing`.
+ *
+ * Replicas of two releases have one ring. A release that only adds fields keeps the
+ * format: older ones read the ring, keep what it says of each key, and leave out what it
+ * says of the whole. Another format is refused, and who does not know it keeps what it has.
  */
 import { createPrivateKey } from 'node:crypto';
 import { IssuerError } from '../core/errors.ts';

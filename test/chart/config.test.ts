@@ -7,8 +7,10 @@ import { type TestContext, test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { isMissing } from '../stores/requires.ts';
 import {
+  CHART,
   find,
   hasHelm,
+  helm,
   type Manifest,
   NO_HELM,
   type Output,
@@ -139,3 +141,9 @@ async function check(t: TestContext, settings: Settings): Promise<Output> {
   writeFileSync(file, stringify(settings).replaceAll(/\/etc\/mintmark-(public-)?tls/g, directory));
   return run(process.execPath, [join(ROOT, 'src/main.ts'), 'check', '--json', '--config', file], process.env);
 }
+
+test('what to do next waits for the authority before helm test', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const { stdout } = await helm('install', 'id', CHART, '--dry-run=client', ...valuesOf('authority'));
+  assert.match(stdout, /rollout status deployment id-mintmark\n +helm test -n default id\n/);
+});

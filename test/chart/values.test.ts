@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import * as v from 'valibot';
 import { parse } from 'yaml';
+import { isMap } from '../../src/core/json.ts';
 import { settings } from '../../src/doors/webhook-settings.ts';
 import { isValid } from '../config/json-schema.ts';
 import { isMissing } from '../stores/requires.ts';
@@ -100,7 +101,10 @@ const wrong: readonly [string, RegExp][] = [
   ['rules[0].subject=x:{k8s.pod-name}-{k8s.node}', /rules\[0\]\.subject: a variable follows another/],
   ['rules[0].subject=a{', /rules\[0\]\.subject has a lone brace/],
   ['rules[0].subject=x:{k8s.sa:x}', /rules\[0\]\.subject: \{k8s\.sa:x\} is no variable/],
-  ['rules[0].claims.a.b=x-{k8s.namespace}', /rules\[0\]\.claims: nothing is known as \{k8s\.namespace\}/],
+  [
+    'rules[0].claims.a.b=x-{k8s.namespace}',
+    /rules\[0\]\.claims\.a\.b: nothing is known as \{k8s\.namespace\}/,
+  ],
   ['rules[0].audiences[0]=a\nb', /at '\/rules\/0\/audiences\/0': .* does not match pattern/],
   [
     'rules[0].match={sidecar:unix-uid:7}',
@@ -123,6 +127,7 @@ const wrong: readonly [string, RegExp][] = [
   ['resources.requests.memory=1Gi', /resources\.requests\.memory is 1Gi and above the limit of 512Mi/],
   ['private.maxConnections=100', /private\.maxConnectionsPerAddress is above private\.maxConnections/],
   [`fullnameOverride=${'a'.repeat(53)}`, /fullnameOverride may have 52 characters/],
+  ['mode=standalone', /rules\[0\]\.match\[0\]: nobody proves k8s:ns; known: unix:uid /],
   ['drainSeconds=100', /terminationGracePeriodSeconds must be more than drainSeconds and stopWithin/],
   ['keys.publishAtLeast=8d', /keys\.publishAtLeast is longer than keys\.rotateEvery/],
   ['public.cacheFor=24h', /keys\.publishAtLeast is shorter than twice public\.cacheFor/],
@@ -130,7 +135,10 @@ const wrong: readonly [string, RegExp][] = [
   ['rules[0].match[0]=unix:uid:0', /rules\[0\]\.match: the authority knows pods only: unix:uid:0/],
   ['issuer=https://id.example.com:443', /issuer must be in normal form/],
   ['gateway.enabled=true', /gateway\.parentRefs must name a Gateway/],
-  ['mode=standalone', /standalone\.containers must name the workload's containers/],
+  [
+    'mode=standalone,rules[0].match={unix:uid:1},rules[0].subject=x',
+    /standalone\.containers must name the workload's containers/,
+  ],
   [
     'private.certManager.enabled=true,private.tlsSecret=x',
     /private\.certManager\.enabled and private\.tlsSecret/,
@@ -193,6 +201,18 @@ test('rules that the program takes go through', async (t) => {
   ]) {
     const { code, stderr } = await helm('template', 'x', CHART, ...valuesOf('authority'), '--set', set);
     assert.equal(code, 0, `${set}: ${stderr}`);
+  }
+});
+
+test('no value that is taken away by null makes helm stumble', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const defaults = parse(await readFile(join(CHART, 'values.yaml'), 'utf8'), { version: '1.1' });
+  const paths = Object.entries(defaults).flatMap(([key, value]) =>
+    isMap(value) ? [key, ...Object.keys(value).map((inner) => `${key}.${inner}`)] : [key],
+  );
+  for (const path of paths) {
+    const { stderr } = await helm('template', 'x', CHART, ...valuesOf('authority'), '--set', `${path}=null`);
+    assert.match(stderr, /^$|missing propert|issuer is required/, path);
   }
 });
 

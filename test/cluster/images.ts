@@ -2,12 +2,14 @@
  * The images of the cluster tests, made without a registry and without Docker:
  * deploy/Dockerfile over nothing but node, and a workload that has a shell and curl.
  */
+import assert from 'node:assert/strict';
 import {
   copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -22,7 +24,7 @@ import { cluster } from './cluster.ts';
 
 const HOME = 'opt/mintmark';
 export const MINTMARK = 'localhost/mintmark:1';
-/** The same program, as another version. */
+/** The program as a release that comes after it might be: it says more of keys and of the ring in what it stores. */
 export const MINTMARK_NEXT = 'localhost/mintmark:2';
 export const WORKLOAD = 'localhost/workload:1';
 
@@ -56,13 +58,26 @@ async function mintmarkImages(directory: string): Promise<readonly string[]> {
   await runSteps(root, steps);
   const archives: string[] = [];
   for (const name of [MINTMARK, MINTMARK_NEXT]) {
-    // Another byte in it, so that its digest is another.
-    writeFileSync(join(root, HOME, 'name'), name);
+    if (name === MINTMARK_NEXT) storeMore(join(root, HOME, 'dist/chunks'));
     const archive = join(directory, `mintmark-${archives.length}.tar`);
     await cluster(['make-image', name, root, archive, JSON.stringify(config)]);
     archives.push(archive);
   }
   return archives;
+}
+
+/** In the text of the bundle; its cache of compiled code is not used for it then. */
+function storeMore(chunks: string): void {
+  const stored = /JSON\.stringify\(\{format:(\w+),changedAt:([\w.]+),keys:(\w+)\}\)/;
+  const found = readdirSync(chunks)
+    .filter((name) => name.endsWith('.js'))
+    .map((name) => join(chunks, name))
+    .filter((path) => stored.test(readFileSync(path, 'utf8')));
+  assert.equal(found.length, 1, 'the header of the stored ring is written in one place');
+  const [path = ''] = found;
+  const more =
+    'JSON.stringify({format:$1,changedAt:$2,release:2,keys:$3.map(key=>({...key,madeBy:"release 2"}))})';
+  writeFileSync(path, readFileSync(path, 'utf8').replace(stored, more));
 }
 
 type Step = {

@@ -110,7 +110,7 @@ suite('three replicas', () => {
     await assertTokens(t, calls);
   });
 
-  // One program with another byte in its image: what is proven is the replacement, not that two versions agree.
+  // What the two do on one ring while both are there: two-versions.test.ts.
   test('are replaced by another image, and back, under load without one failed call', {
     timeout: 300_000,
   }, async (t) => {

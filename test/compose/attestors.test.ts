@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { combine } from '../../src/compose/attestors.ts';
+import { combine, provable } from '../../src/compose/attestors.ts';
+import { compilePolicy } from '../../src/core/policy.ts';
 import type { AssertionPeer, Attestor } from '../../src/core/ports.ts';
 import { refusal } from '../conformance/key-store.ts';
+import { ruleOf } from '../fakes/policy.ts';
 import { fakePeer, fixedAttestor, WEB, workloadOf } from '../fakes/workload.ts';
 
 const PEER: AssertionPeer = { kind: 'assertion', token: 'a.b.c', audiences: ['x'] };
@@ -45,4 +47,23 @@ test('what rules may name is that of all', () => {
   assert.deepEqual([facts, qualifiedBy], [['jwt.claim.ref'], { 'jwt:subject': 'jwt:issuer' }]);
   assert.equal(faultOf?.('jwt:issuer:x'), 'jwt:issuer:x by a');
   assert.equal(faultOf?.('unix:uid:x'), undefined);
+});
+
+test('labels have keys, so that rules match them and no template has their facts', async () => {
+  const all = await provable({ kubernetes: {}, docker: {} });
+  const context = { ...all, issuer: 'https://id.example.com', constants: {} };
+  for (const kind of ['k8s:pod-label', 'k8s:pod-annotation', 'docker:label']) {
+    const rule = ruleOf({
+      subject: 'x',
+      match: [`${kind}:app:web`],
+      claims: { app: `{${kind.replace(':', '.')}}` },
+    });
+    const { problems } = compilePolicy([rule], context);
+    assert.deepEqual(
+      problems.map(({ path }) => path),
+      ['rules[0].claims.app'],
+      kind,
+    );
+    assert.match(problems[0]?.message ?? '', /^nothing is known as /);
+  }
 });

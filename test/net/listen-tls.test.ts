@@ -27,8 +27,9 @@ async function open(t: TestContext, pair: TlsPair, handler: RequestListener, lim
   return listener;
 }
 
-async function dial(t: TestContext, port: number | undefined): Promise<TLSSocket> {
-  const socket = connect({ host: '127.0.0.1', port: port ?? 0, rejectUnauthorized: false });
+async function dial(t: TestContext, port: number | undefined, from = '127.0.0.1'): Promise<TLSSocket> {
+  const options = { host: '127.0.0.1', port: port ?? 0, localAddress: from, rejectUnauthorized: false };
+  const socket = connect(options);
   t.after(() => socket.destroy());
   socket.on('error', () => {});
   await once(socket, 'secureConnect');
@@ -121,6 +122,35 @@ test('one address has so many connections and no more, and another address its o
   assert.deepEqual([(await from('127.0.0.3')).isServed, (await from('127.0.0.3')).isServed], [true, false]);
   assert.deepEqual(refused, ['all']);
 });
+
+test('an address that has its number makes room of its own: what only waits is closed, and no other', async (t) => {
+  const { promise, resolve } = Promise.withResolvers<() => void>();
+  const handler: RequestListener = ({ url }, response) => {
+    if (url === '/slow') resolve(() => response.end('done'));
+    else response.end('served');
+  };
+  const listener = await open(t, makePair(t, 'x'), handler, { maxConnectionsPerAddress: 3 });
+  const [idle, busy, silent] = [
+    await dial(t, listener.port),
+    await dial(t, listener.port),
+    await dial(t, listener.port),
+  ];
+  const other = await dial(t, listener.port, '127.0.0.2');
+  for (const socket of [idle, other]) await answered(socket);
+  const slow = get(busy, '/slow');
+  const respond = await promise;
+  const refused = connectTcp(listener.port ?? 0, '127.0.0.1');
+  refused.on('error', () => {});
+  await Promise.all([once(refused, 'close'), once(idle, 'close')]);
+  await answered(await dial(t, listener.port));
+  for (const socket of [silent, other]) await answered(socket);
+  respond();
+  assert.match(await slow, /done$/);
+});
+
+async function answered(socket: TLSSocket): Promise<void> {
+  assert.match(await get(socket, '/'), /^HTTP\/1\.1 200/);
+}
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await setTimeout(5);

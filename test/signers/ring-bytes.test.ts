@@ -62,6 +62,25 @@ suite('the bytes of a ring', () => {
       assert.throws(() => decodeRing(bytes.subarray(0, length)), unreadable, String(length));
   });
 
+  test('of a later release that says more are read, and what it says of a key is kept when this one writes', () => {
+    const [first, ...others] = ring.keys;
+    const later = { ...ring, keys: [{ ...first!, madeBy: 'a later release' }, ...others] };
+    const text = encodeRing(later).toString('latin1').slice(4);
+    const header = text.slice(0, text.indexOf(']}') + 2);
+    const more = header.replace('{"format":1', '{"format":1,"release":2');
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(more.length);
+    const read = decodeRing(Buffer.concat([length, Buffer.from(more + text.slice(header.length), 'latin1')]));
+    assert.deepEqual(plain(read), plain(later));
+    const settings = { ...RING_SETTINGS, algorithms: ALGORITHMS };
+    const rotated = rotate(read, first!.algorithm, true, ring.changedAt + 10, settings);
+    const [again] = decodeRing(encodeRing(rotated)).keys;
+    assert.deepEqual(plain({ ...ring, keys: [again!] }).keys[0], {
+      ...plain({ ...ring, keys: [rotated.keys[0]!] }).keys[0],
+      madeBy: 'a later release',
+    });
+  });
+
   test('with a key under the kid of another are refused', () => {
     const [one, other] = ring.keys.filter(({ algorithm }) => algorithm === 'EdDSA');
     const swapped = { ...ring, keys: [{ ...one!, privateKey: other!.privateKey }] };

@@ -83,8 +83,9 @@ refuse the same, but when the replicas start: here it stops `helm install`, with
 {{/* (path, resources): a request above its limit is refused by the API server, in every pod. */}}
 {{- define "mintmark.assertResources" -}}
 {{- $path := index . 0 -}}
-{{- $limits := default dict (index . 1).limits -}}
-{{- range $name, $request := default dict (index . 1).requests -}}
+{{- $resources := default dict (index . 1) -}}
+{{- $limits := default dict $resources.limits -}}
+{{- range $name, $request := default dict $resources.requests -}}
 {{- if hasKey $limits $name -}}
 {{- $limit := get $limits $name -}}
 {{- if gt (include "mintmark.quantity" $request | float64) (include "mintmark.quantity" $limit | float64) -}}
@@ -98,7 +99,7 @@ refuse the same, but when the replicas start: here it stops `helm install`, with
 {{- include "mintmark.assertResources" (list "resources" .Values.resources) -}}
 {{- include "mintmark.assertResources" (list "standalone.resources" .Values.standalone.resources) -}}
 {{- include "mintmark.assertResources" (list "sidecar.resources" .Values.sidecar.resources) -}}
-{{- with (default dict .Values.sidecar.resources.limits).memory -}}
+{{- with (default dict (default dict .Values.sidecar.resources).limits).memory -}}
 {{- if lt (include "mintmark.quantity" . | float64) (include "mintmark.quantity" "32Mi" | float64) -}}
 {{- fail (printf "sidecar.resources.limits.memory is %v: 32Mi is the least that it runs with" .) -}}
 {{- end -}}
@@ -114,100 +115,5 @@ refuse the same, but when the replicas start: here it stops `helm install`, with
 {{- end -}}
 {{- if gt (len .Values.fullnameOverride) 52 -}}
 {{- fail "fullnameOverride may have 52 characters: objects have names with more behind it" -}}
-{{- end -}}
-{{- end -}}
-
-{{- define "mintmark.assertRules" -}}
-{{- $facts := .Files.Get "files/facts.json" | fromJson -}}
-{{- $isOwn := or (ne .Values.mode "authority") (not .Values.extra.settings.attestors) -}}
-{{- $kinds := get $facts .Values.mode -}}
-{{- $names := dict -}}
-{{- if include "mintmark.testsEnabled" . -}}
-{{- $_ := set $names "helm test" "the chart's own, for helm test (tests.enabled)" -}}
-{{- end -}}
-{{- range $index, $rule := .Values.rules -}}
-{{- $path := printf "rules[%d]" $index -}}
-{{- if hasKey $names .name -}}
-{{- fail (printf "%s.name is %q as %s: names are unique" $path .name (get $names .name)) -}}
-{{- end -}}
-{{- $_ := set $names .name $path -}}
-{{- if $isOwn -}}
-{{- include "mintmark.assertMatch" (dict "path" $path "rule" . "kinds" $kinds "claimed" $facts.claimed "values" $.Values) -}}
-{{- include "mintmark.assertFacts" (dict "path" (printf "%s.subject" $path) "text" .subject "kinds" $kinds) -}}
-{{- include "mintmark.assertFacts" (dict "path" (printf "%s.claims" $path) "text" (toJson .claims) "kinds" $kinds) -}}
-{{- include "mintmark.assertFacts" (dict "path" (printf "%s.principalTags" $path) "text" (toJson .principalTags) "kinds" $kinds) -}}
-{{- include "mintmark.assertFacts" (dict "path" (printf "%s.sourceIdentity" $path) "text" (toJson .sourceIdentity) "kinds" $kinds) -}}
-{{- end -}}
-{{- include "mintmark.assertSubject" (dict "path" $path "rule" . "host" (include "mintmark.fullname" $)) -}}
-{{- end -}}
-{{- end -}}
-
-{{- define "mintmark.assertMatch" -}}
-{{- $claimed := .claimed -}}
-{{- $kinds := .kinds -}}
-{{- $values := .values -}}
-{{- $path := .path -}}
-{{- $isProven := false -}}
-{{- range $at, $selector := .rule.match -}}
-{{- $parts := splitList ":" . -}}
-{{- $kind := printf "%s:%s" (index $parts 0) (index $parts 1) -}}
-{{- if and (eq $values.mode "authority") (not (has (index $parts 0) (list "k8s" "sidecar"))) -}}
-{{- fail (printf "%s.match: the authority knows pods only: %s begins with neither k8s: nor sidecar:" $path .) -}}
-{{- else if not (has $kind $kinds) -}}
-{{- fail (printf "%s.match[%d]: nobody proves %s; known: %s" $path $at $kind (join " " $kinds)) -}}
-{{- end -}}
-{{- if not (has $kind $claimed) -}}{{- $isProven = true -}}{{- end -}}
-{{- $lists := dict "k8s:pod-label" "labels" "k8s:pod-annotation" "annotations" -}}
-{{- if hasKey $lists $kind -}}
-{{- $list := get $lists $kind -}}
-{{- if not (has (index $parts 2) (default list (get $values.attestor $list))) -}}
-{{- fail (printf "%s.match[%d]: %s is not in attestor.%s, so that no rule may name it" $path $at (index $parts 2) $list) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- if not $isProven -}}
-{{- fail (printf "%s.match rests on nothing but what a sidecar says of its caller: name the pod too, as in k8s:sa:web" $path) -}}
-{{- end -}}
-{{- end -}}
-
-{{/* The {facts} of a text are such as somebody proves. A doubled brace stands for one. */}}
-{{- define "mintmark.assertFacts" -}}
-{{- $path := .path -}}
-{{- $known := list "host" -}}
-{{- range .kinds -}}{{- $known = append $known (replace ":" "." .) -}}{{- end -}}
-{{- range regexFindAll "\\{[a-z][A-Za-z0-9_.-]*(:[1-9][0-9]{0,3})?\\}" (.text | replace "{{" "" | replace "}}" "}") -1 -}}
-{{- $name := trimAll "{}" . | splitList ":" | first -}}
-{{- if not (has $name $known) -}}
-{{- fail (printf "%s: nothing is known as {%s}; known: {%s}" $path $name (join "} {" $known)) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
-{{/* At most 127 bytes, whatever the facts are, and no two identities with one subject. */}}
-{{- define "mintmark.assertSubject" -}}
-{{- $path := .path -}}
-{{- $text := .rule.subject | replace "{{" "(" | replace "}}" ")" | replace "{host}" .host -}}
-{{- range .rule.match -}}
-{{- $parts := splitList ":" . -}}
-{{- $fact := printf "%s.%s" (index $parts 0) (index $parts 1) -}}
-{{- $text = regexReplaceAllLiteral (printf "\\{%s(:[0-9]+)?\\}" $fact) $text (rest $parts | rest | join ":") -}}
-{{- end -}}
-{{- $length := regexReplaceAll "\\{[^{}]*\\}" $text "" | len -}}
-{{- $lengths := dict "unix.uid" 10 "unix.gid" 10 "unix.sha256" 64 -}}
-{{- range regexFindAll "\\{[^{}]*\\}" $text -1 -}}
-{{- $parts := trimAll "{}" . | splitList ":" -}}
-{{- if not (regexMatch "^\\{[a-z][A-Za-z0-9_.-]*(:[1-9][0-9]{0,3})?\\}$" .) -}}
-{{- fail (printf "%s.subject: %s is no variable: write {name} or {name:LENGTH}" $path .) -}}
-{{- end -}}
-{{- $length = add $length (gt (len $parts) 1 | ternary (last $parts | int) (dig (first $parts) 63 $lengths)) -}}
-{{- end -}}
-{{- if regexMatch "[{}]" (regexReplaceAll "\\{[^{}]*\\}" $text "") -}}
-{{- fail (printf "%s.subject has a lone brace: two of them stand for one" $path) -}}
-{{- end -}}
-{{- if regexMatch "\\}[^:/|#,;{}]*\\{" $text -}}
-{{- fail (printf "%s.subject: a variable follows another without one of : / | # , ; between them" $path) -}}
-{{- end -}}
-{{- if gt (int $length) 127 -}}
-{{- fail (printf "%s.subject could be %d bytes long and 127 is the most: bound a part, as in {name:40}" $path (int $length)) -}}
 {{- end -}}
 {{- end -}}

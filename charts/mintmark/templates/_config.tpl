@@ -28,7 +28,7 @@ keys:
   rotateEvery: {{ .Values.keys.rotateEvery }}
   publishAtLeast: {{ .Values.keys.publishAtLeast }}
 attestors:
-  kubernetes: {{ merge (dict "audience" .Values.audience "sidecarImages" (append .Values.attestor.sidecarImages (include "mintmark.sidecarImage" .) | uniq)) .Values.attestor | toJson }}
+  kubernetes: {{ merge (dict "audience" .Values.audience "sidecarImages" (append (default list .Values.attestor.sidecarImages) (include "mintmark.sidecarImage" .) | uniq)) .Values.attestor | toJson }}
 doors:
   authority: {}
   {{- if .Values.webhook.enabled }}
