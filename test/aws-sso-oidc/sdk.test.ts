@@ -57,6 +57,10 @@ async function pollTwice({ issuer, signal }: Server, poll: object): Promise<read
   return Promise.all(sockets.map(text));
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: a document is looked into
+const redirectUriOf = ({ paths }: any) =>
+  paths['/client/register'].post.requestBody.content['application/json'].schema.properties.redirectUris.items;
+
 suite('the AWS SDK', { concurrency: 1 }, () => {
   const scope = scopeOf();
   let server: Server;
@@ -95,6 +99,14 @@ suite('the AWS SDK', { concurrency: 1 }, () => {
     assert.ok(Math.abs(Number(members.clientIdIssuedAt) - Date.now() / 1000) < 60);
     assert.ok(String(members.clientSecret).length >= 43);
     assert.ok(!server.output().includes(String(members.clientSecret)));
+  });
+
+  test('redirectUris are as long as its OpenAPI document says, and no longer', async () => {
+    const { maxLength } = redirectUriOf(await (await fetch(`${server.issuer}/openapi.json`)).json());
+    const long = CLI_REDIRECT.padEnd(maxLength, 'x');
+    await register(client, { redirectUris: [long] });
+    const longer = register(client, { redirectUris: [`${long}x`] });
+    await assert.rejects(longer, { name: 'InvalidRedirectUriException' });
   });
 
   test('the browser and a code with PKCE, as the CLI does it', async () => {
