@@ -104,10 +104,9 @@ class Issuers implements IssuerHost {
     return this.#pass(spec, async ({ ring }) => ring.documents());
   }
 
-  kept(id: string): HostedSpec | undefined {
-    for (const { spec } of this.#entries.values())
-      if (spec.ring === id || spec.provider?.id === id) return spec;
-    return undefined;
+  kept(kind: 'provider' | 'issuer', id: string): HostedSpec | undefined {
+    if (kind === 'issuer') return this.#entries.get(id)?.spec;
+    return [...this.#entries.values()].find(({ spec }) => spec.provider?.id === id)?.spec;
   }
 
   handle(...[spec, request, response]: Parameters<IssuerHost['handle']>) {

@@ -85,10 +85,10 @@ test('one that is only looked at is not kept', async (t) => {
   t.after(() => host.close());
   watches.clear();
   assert.equal((await host.look(SPEC)).jwks.keys.length, 2);
-  assert.equal(host.kept(SPEC.ring), undefined);
+  assert.equal(host.kept('issuer', SPEC.ring), undefined);
   await host.documents(SPEC);
   await host.look(SPEC);
-  assert.deepEqual(host.kept(SPEC.ring), SPEC);
+  assert.deepEqual(host.kept('issuer', SPEC.ring), SPEC);
   assert.equal(watches.size, 1);
 });
 
@@ -107,10 +107,10 @@ test('one that another replica has removed is dropped as soon as it is told, how
   watches.clear();
   const host = await open(t, store, { exists: async () => false });
   await host.documents(SPEC);
-  assert.deepEqual(host.kept(SPEC.ring), SPEC);
+  assert.deepEqual(host.kept('issuer', SPEC.ring), SPEC);
   watches.get('issuer-r1')?.();
   await until(
-    () => host.kept(SPEC.ring) === undefined || undefined,
+    () => host.kept('issuer', SPEC.ring) === undefined || undefined,
     () => 'it to be dropped',
   );
 });
@@ -135,11 +135,11 @@ test('one that is being made here stays, though its record is not ready, and no 
     await new Promise(setImmediate);
   };
   await tell();
-  assert.deepEqual(host.kept(SPEC.ring), SPEC);
+  assert.deepEqual(host.kept('issuer', SPEC.ring), SPEC);
   clock.advance(HOUR);
   await host.documents(SPEC);
   await tell();
-  assert.equal(host.kept(SPEC.ring), undefined);
+  assert.equal(host.kept('issuer', SPEC.ring), undefined);
 });
 
 test('one whose ring is gone was removed where its record is gone too, and else has lost it', async (t) => {

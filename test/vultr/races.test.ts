@@ -140,7 +140,13 @@ test('vultr: what was published stays so while the records cannot be had', async
   const paths = [`/provider/${id}/.well-known/openid-configuration`, `/provider/${id}/.well-known/jwks`];
   for (const path of [...paths, `/issuer/${issuer}/jwks`])
     assert.equal((await api.call('GET', path)).status, 200, path);
+  for (const path of [`/issuer/${id}/jwks`, `/provider/${issuer}/.well-known/jwks`])
+    assert.equal((await api.call('GET', path)).status, 503, `${path}: the id of another thing`);
   assert.equal((await api.call('GET', `/provider/${id}`)).status, 503);
+  const browser = { Accept: 'text/html,*/*;q=0.8' };
+  const page = await fetch(`${api.base}/provider/${id}/authorize?client_id=shop`, { headers: browser });
+  assert.deepEqual([page.status, page.headers.get('content-type')], [503, 'text/html; charset=utf-8']);
+  assert.match(await page.text(), /Try again in a moment/);
   database.exec('ALTER TABLE away RENAME TO records');
   assert.equal((await api.call('GET', `/provider/${id}`)).status, 200);
 });

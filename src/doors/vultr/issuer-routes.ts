@@ -210,7 +210,7 @@ async function specFor({ vultr, providers }: RouteParts, { id, provider }: Issue
 /** What was published is published on while the records cannot be had. */
 async function findJwks(parts: RouteParts, id: string): Promise<readonly Jwk[]> {
   const { issuers, host } = parts;
-  const spec = await orKept(host, id, async () => {
+  const spec = await orKept(host, ['issuer', id], async () => {
     const issuer = await issuers.require(id);
     return issuer.source === 'external' ? issuer : specFor(parts, issuer);
   });
