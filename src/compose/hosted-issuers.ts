@@ -253,7 +253,7 @@ class Issuers implements IssuerHost {
     try {
       const hosted = await entry.hosted;
       if (await this.#hooks.exists(entry.spec)) await hosted.ring.live.tick();
-      else if (this.#isSettled(entry)) await this.#end(entry.spec.ring);
+      else if (this.#isSettled(entry) && this.#find(entry.spec) === entry) await this.#end(entry.spec.ring);
     } catch {
       // Told where it happened.
     } finally {

@@ -142,6 +142,26 @@ test('one that is being made here stays, though its record is not ready, and no 
   assert.equal(host.kept('issuer', SPEC.ring), undefined);
 });
 
+test('one whose ring became that of a provider while it was looked for does not end it there', async (t) => {
+  const { store, watches } = await sharedStore();
+  await (await open(t, store)).make(SPEC, undefined);
+  t.mock.timers.reset();
+  const [asked, answer] = [Promise.withResolvers<void>(), Promise.withResolvers<boolean>()];
+  const exists = async () => {
+    asked.resolve();
+    return answer.promise;
+  };
+  const host = await open(t, store, { exists });
+  await host.documents(SPEC);
+  watches.get('issuer-r1')?.();
+  await asked.promise;
+  const taken = { ...SPEC, identifier: 'https://id.example.com/v2/oidc/provider/p1' };
+  await host.documents(taken);
+  answer.resolve(false);
+  await new Promise(setImmediate);
+  assert.deepEqual(host.kept('issuer', SPEC.ring), taken);
+});
+
 test('one whose ring is gone was removed where its record is gone too, and else has lost it', async (t) => {
   let isThere = true;
   const { store } = await sharedStore();

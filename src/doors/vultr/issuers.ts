@@ -129,7 +129,8 @@ export function openIssuers(vultr: Vultr): Issuers {
     link: (id, provider) => change(id, (issuer) => linked(issuer, provider)),
     async unlink(id, provider) {
       const found = await find(id);
-      if (found?.provider === provider) await change(id, () => ({ provider: undefined }));
+      if (found?.provider !== provider) return;
+      await change(id, (now) => (now.provider === provider ? { provider: undefined } : {}));
     },
     end: (id) =>
       change(id, (issuer) => {
