@@ -9,9 +9,13 @@ import { suite, test } from 'node:test';
 import Koa from 'koa';
 import { absent } from '../../src/doors/vultr/fields.ts';
 import { issuerRoutes } from '../../src/doors/vultr/issuer-routes.ts';
-import type { HostedSpec } from '../../src/doors/vultr/parts.ts';
+import { openIssuers } from '../../src/doors/vultr/issuers.ts';
+import type { HostedSpec, IssuerHost, Vultr } from '../../src/doors/vultr/parts.ts';
 import type { RouteParts } from '../../src/doors/vultr/provider-routes.ts';
-import { defer, type Scope, start } from '../system/start.ts';
+import { openProviders } from '../../src/doors/vultr/providers.ts';
+import { fakeClock } from '../fakes/clock.ts';
+import { fakeRecords } from '../fakes/records.ts';
+import { defer, type Scope, start, until } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
 import { type Api, addUser, apiOf, startVultr } from './api.ts';
 
@@ -76,6 +80,27 @@ suite('vultr: what is made or removed, half way', { concurrency: 1 }, () => {
     await again.create('anew', { issuer_id: issuer });
   });
 
+  test('an issuer whose making a stop has cut short is in no list, and is removed', async () => {
+    const { api, database, rings } = await startKept();
+    const issuer = await managed(api);
+    const making = (since: string) =>
+      database
+        .prepare(`UPDATE records SET payload = json_set(payload, '$.makingSince', ${since}) WHERE id = ?`)
+        .run(issuer);
+    making('unixepoch()');
+    assert.equal(await total(api, '/issuer'), 0);
+    assert.equal((await api.call('GET', `/issuer/${issuer}`)).status, 404);
+    assert.equal((await api.call('POST', '/provider', { name: 'x', issuer_id: issuer })).status, 404);
+    making('0');
+    await api.stop();
+    await start(scope, api);
+    const left = () => database.prepare('SELECT 1 FROM records WHERE id = ?').all(issuer);
+    await until(
+      () => (left().length === 0 && rings().length === 0) || undefined,
+      () => 'its removal',
+    );
+  });
+
   test('one that is being removed is in no list, nor is its issuer, whose keys are gone', async () => {
     const { api, database } = await startKept();
     const [id, other] = [await api.create('going'), await api.create('staying')];
@@ -121,21 +146,55 @@ test('vultr: an issuer that goes between the list and the look at its keys is le
     if (ring === 'gone') throw absent('provider');
     return { jwks: { keys: [{}] } };
   };
-  const parts = {
-    vultr: { base: 'https://id.example.com/v2/oidc', cacheForSeconds: 60, clock: { now: () => 0 } },
-    keys: { require: async () => ({}) },
-    providers: { list: async () => [] },
-    issuers: { list: async () => ['gone', 'stays'].map((id) => ({ id, source: 'managed' })) },
-    host: { look },
-  };
-  const list = issuerRoutes(parts as unknown as RouteParts).find(({ method }) => method === 'GET');
-  const request = new IncomingMessage(new Socket());
-  request.url = '/v2/oidc/issuer';
-  const context = new Koa().createContext(request, new ServerResponse(request));
-  await list?.handle(context);
-  const { issuers } = JSON.parse(String(context.body));
+  const issuers = { list: async () => ['gone', 'stays'].map((id) => ({ id, source: 'managed' })) };
+  const { issuers: shown } = await callWith({ issuers, host: { look } }, 'GET');
   assert.deepEqual(
-    issuers.map(({ id }: { readonly id: string }) => id),
+    shown.map(({ id }: { readonly id: string }) => id),
     ['stays'],
   );
 });
+
+test('vultr: an issuer is in no list until its keys are made, nor where that fails', async () => {
+  const vultr = { ...VULTR, records: fakeRecords() } as unknown as Vultr;
+  const issuers = openIssuers(vultr);
+  const [making, made] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const removed: string[] = [];
+  const host = {
+    async make() {
+      making.resolve();
+      await made.promise;
+    },
+    look: async () => ({ jwks: { keys: [{}] } }),
+    remove: async ({ ring }: HostedSpec) => void removed.push(ring),
+  };
+  const providers = openProviders(vultr, issuers, () => host as unknown as IssuerHost);
+  const parts = { vultr, issuers, providers, host };
+  const answered = callWith(parts, 'POST', { source: 'managed' });
+  await making.promise;
+  assert.deepEqual((await callWith(parts, 'GET')).issuers, []);
+  made.resolve();
+  const { issuer } = await answered;
+  assert.deepEqual((await callWith(parts, 'GET')).issuers, [issuer]);
+  const failing = { ...host, make: () => Promise.reject(absent('key')) };
+  await assert.rejects(callWith({ ...parts, host: failing }, 'POST', { source: 'managed' }));
+  assert.deepEqual((await callWith(parts, 'GET')).issuers, [issuer]);
+  assert.equal(removed.length, 1);
+});
+
+const VULTR = {
+  ...{ base: 'https://id.example.com/v2/oidc', realm: 'https://id.example.com/v2/oidc' },
+  ...{ cacheForSeconds: 60, clock: fakeClock(), tell: () => undefined },
+};
+
+/** What /v2/oidc/issuer answers. */
+async function callWith(parts: object, method: 'GET' | 'POST', body?: object) {
+  const keys = { require: async () => ({}) };
+  const all = { vultr: VULTR, keys, providers: { list: async () => [] }, ...parts };
+  const route = issuerRoutes(all as unknown as RouteParts).find((each) => each.method === method);
+  const request = Object.assign(new IncomingMessage(new Socket()), { url: '/v2/oidc/issuer', method });
+  if (body !== undefined) request.push(JSON.stringify(body));
+  request.push(null);
+  const context = new Koa().createContext(request, new ServerResponse(request));
+  await route?.handle(context);
+  return JSON.parse(String(context.body));
+}

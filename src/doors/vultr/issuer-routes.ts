@@ -127,8 +127,9 @@ async function createManaged({ vultr, issuers, providers, host }: RouteParts): P
   await issuers.addManaged(id, undefined);
   try {
     await host.make(unlinked(vultr, id), undefined);
+    await issuers.made(id);
   } catch (error) {
-    await providers.removeIssuer(await issuers.require(id));
+    await providers.removeIssuer({ id, source: 'managed', isRemoved: true });
     throw error;
   }
   return issuers.require(id);
