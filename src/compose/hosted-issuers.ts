@@ -8,6 +8,7 @@ import { open as openAdmin } from '../doors/admin.ts';
 import type { Route } from '../doors/door.ts';
 import { hash } from '../doors/oauth/adapter.ts';
 import { createUserRoutes } from '../doors/oauth/people/admin.ts';
+import { absent } from '../doors/vultr/fields.ts';
 import type { HostedSpec, HostHooks, IssuerHost } from '../doors/vultr/parts.ts';
 import { describeKey } from '../signers/key-material.ts';
 import { documentOf, type Hosted, type HostedParts, openHosted } from './hosted-issuer.ts';
@@ -103,10 +104,9 @@ class Issuers implements IssuerHost {
     return this.#pass(spec, async ({ ring }) => ring.documents());
   }
 
-  kept(id: string): HostedSpec | undefined {
-    for (const { spec } of this.#entries.values())
-      if (spec.ring === id || spec.provider?.id === id) return spec;
-    return undefined;
+  kept(kind: 'provider' | 'issuer', id: string): HostedSpec | undefined {
+    if (kind === 'issuer') return this.#entries.get(id)?.spec;
+    return [...this.#entries.values()].find(({ spec }) => spec.provider?.id === id)?.spec;
   }
 
   handle(...[spec, request, response]: Parameters<IssuerHost['handle']>) {
@@ -118,8 +118,7 @@ class Issuers implements IssuerHost {
     return this.#use(spec, async (hosted) => {
       const answer = await (await hosted.engine()).server.call({ path: '/token', ...given });
       if (await this.#hooks.exists(spec)) return answer;
-      const reason = 'There is no such provider.';
-      throw new IssuerError('not_found', reason, { shown: { reason } });
+      throw absent('provider');
     });
   }
 
@@ -155,10 +154,17 @@ class Issuers implements IssuerHost {
   }
 
   async #use<T>(spec: HostedSpec, work: (hosted: Hosted) => Promise<T>): Promise<T> {
-    const entry = this.#entryOf(spec);
+    return this.#busy(this.#entryOf(spec), work);
+  }
+
+  /** One whose ring another replica removed meanwhile is not there. */
+  async #busy<T>(entry: Entry, work: (hosted: Hosted) => Promise<T>): Promise<T> {
     entry.busy++;
     try {
       return await work(await entry.hosted);
+    } catch (error) {
+      const isFault = error instanceof IssuerError && error.code === 'server_error';
+      throw isFault && !(await this.#hooks.exists(entry.spec)) ? absent('provider') : error;
     } finally {
       entry.busy--;
     }
@@ -168,11 +174,9 @@ class Issuers implements IssuerHost {
   async #pass<T>(spec: HostedSpec, work: (hosted: Hosted) => Promise<T>): Promise<T> {
     if (this.#find(spec) === undefined) this.#keep(spec, openHosted(this.#parts, spec), { isPassing: true });
     const entry = this.#find(spec) as Entry;
-    entry.busy++;
     try {
-      return await work(await entry.hosted);
+      return await this.#busy(entry, work);
     } finally {
-      entry.busy--;
       if (entry.isPassing && entry.busy === 0) this.#drop(entry);
     }
   }
@@ -249,7 +253,7 @@ class Issuers implements IssuerHost {
     try {
       const hosted = await entry.hosted;
       if (await this.#hooks.exists(entry.spec)) await hosted.ring.live.tick();
-      else if (this.#isSettled(entry)) await this.#end(entry.spec.ring);
+      else if (this.#isSettled(entry) && this.#find(entry.spec) === entry) await this.#end(entry.spec.ring);
     } catch {
       // Told where it happened.
     } finally {

@@ -1,6 +1,7 @@
 /** What a door is handed that makes issuers while the server runs. */
 import type { Context } from 'koa';
 import type { Config } from '../config.ts';
+import { ERROR_STATUS } from '../doors/door.ts';
 import type { OAuthConfig } from '../doors/oauth/settings.ts';
 import type { OAuthContext } from '../doors/oauth.ts';
 import type { HostHooks, IssuerHost, VultrContext } from '../doors/vultr/parts.ts';
@@ -19,7 +20,7 @@ export async function hostingContext(
 ): Promise<
   Pick<
     VultrContext,
-    'cacheForSeconds' | 'showGone' | 'hostIssuers' | 'fetchPublishedKeys' | 'publicKeys' | 'networkOf'
+    'cacheForSeconds' | 'showError' | 'hostIssuers' | 'fetchPublishedKeys' | 'publicKeys' | 'networkOf'
   >
 > {
   const { config } = given;
@@ -34,18 +35,22 @@ export async function hostingContext(
     ...{ fetchPublishedKeys, publicKeys },
     networkOf: (request) => networkOf(addressOf(request)),
     cacheForSeconds: cacheForSeconds(config),
-    showGone: (context) => showGone(people.title ?? new URL(config.issuer).host, context),
+    showError: (context, code) => showError(people.title ?? new URL(config.issuer).host, context, code),
     hostIssuers: (block, hooks) => host(given, block, hooks),
   };
 }
 
-async function showGone(brand: string, context: Context): Promise<void> {
+const SHOWN = {
+  not_found: 'What you wanted to sign in to is not here any more. Go back to the application.',
+  temporarily_unavailable: 'The server is busy or cannot reach its data. Try again in a moment.',
+};
+
+async function showError(brand: string, context: Context, code: keyof typeof SHOWN): Promise<void> {
   const [{ sendPage }, { errorPage }] = await Promise.all([
     import('../doors/oauth/people/page.ts'),
     import('../doors/oauth/people/pages/error.ts'),
   ]);
-  const text = 'What you wanted to sign in to is not here any more. Go back to the application.';
-  sendPage(context, brand, errorPage({ text }), 404);
+  sendPage(context, brand, errorPage({ text: SHOWN[code] }), ERROR_STATUS[code]);
 }
 
 async function host(

@@ -120,7 +120,7 @@ function pathOf(context: Context): string {
 /** Whose part of the tree a path is in that no route has. */
 function doorAbove(doors: readonly Door[], context: Context): Door | undefined {
   const { pathname = '' } = URL.parse(context.req.url ?? '', 'http://localhost') ?? {};
-  return doors.find(({ base }) => base !== undefined && pathname.startsWith(`${base}/`));
+  return doors.find(({ base }) => base !== undefined && `${pathname}/`.startsWith(`${base}/`));
 }
 
 /** Serves the OpenAPI document of the doors beside it. */

@@ -84,6 +84,11 @@ suite('exceptions', { concurrency: 1 }, () => {
     ['InvalidRequestException', 'a client without a grant', () => register(client, { grantTypes: [] })],
     ['InvalidRequestException', 'a client without a name', () => register(client, { clientName: '' })],
     [
+      'InvalidClientMetadataException',
+      'a name that nobody sees',
+      () => register(client, { clientName: '\u200b \u2060' }),
+    ],
+    [
       'InvalidScopeException',
       'a scope that no client may have',
       () => register(client, { scopes: ['root'] }),

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { CreateTokenCommand, StartDeviceAuthorizationCommand } from '@aws-sdk/client-sso-oidc';
 import { decodeJwt } from 'jose';
 import { createPlace, start } from '../system/start.ts';
-import { addAda, approve, configure, DEVICE, register, START_URL, sdk } from './server.ts';
+import { addAda, approve, cliUrl, configure, DEVICE, register, START_URL, sdk } from './server.ts';
 
 test('a restart before the person allows it, and one after', async (t) => {
   const place = await createPlace(t);
@@ -42,6 +43,20 @@ test('a restart before the person allows it, and one after', async (t) => {
   const secrets = [ours.clientSecret, device.deviceCode, first.refreshToken, second.refreshToken];
   for (const secret of secrets) assert.ok(bytes.every((file) => !file.includes(String(secret))));
   assert.ok(bytes.some((file) => file.includes(ours.clientId)));
+});
+
+test('the browser is shown a page while the records are away', async (t) => {
+  const place = await createPlace(t);
+  configure(place, { more: { keys: { store: { file: place.state } } } });
+  await start(t, place);
+  const { url } = cliUrl(place.issuer, (await register(sdk(place.issuer))).clientId);
+  const database = new DatabaseSync(join(place.state, 'records.db'));
+  database.exec('ALTER TABLE records RENAME TO away');
+  const shown = await fetch(url, { headers: { Accept: 'text/html,*/*;q=0.8' } });
+  assert.deepEqual([shown.status, shown.headers.get('content-type')], [503, 'text/html; charset=utf-8']);
+  database.exec('ALTER TABLE away RENAME TO records');
+  database.close();
+  assert.equal((await fetch(url, { redirect: 'manual' })).status, 303);
 });
 
 test('a scope that is taken from the door is taken from its clients', async (t) => {

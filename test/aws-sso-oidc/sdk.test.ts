@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { before, suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -37,6 +40,26 @@ const DAY = 86_400;
 const REFRESH = fileURLToPath(new URL('refresh.ts', import.meta.url));
 const run = promisify(execFile);
 const sha256 = (text: string) => createHash('sha256').update(text).digest('base64url');
+
+/** The answers to two polls that the server finds there together: it was stopped until both had come. */
+async function pollTwice({ issuer, signal }: Server, poll: object): Promise<readonly string[]> {
+  const { hostname, port, host } = new URL(issuer);
+  const sockets = [connect(Number(port), hostname), connect(Number(port), hostname)];
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+  const body = JSON.stringify(poll);
+  const head = `POST /token HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\nContent-Length: ${body.length}`;
+  signal('SIGSTOP');
+  const written = sockets.map(
+    (socket) => new Promise((done) => socket.write(`${head}\r\n\r\n${body}`, done)),
+  );
+  await Promise.all(written);
+  signal('SIGCONT');
+  return Promise.all(sockets.map(text));
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a document is looked into
+const redirectUriOf = ({ paths }: any) =>
+  paths['/client/register'].post.requestBody.content['application/json'].schema.properties.redirectUris.items;
 
 suite('the AWS SDK', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -76,6 +99,14 @@ suite('the AWS SDK', { concurrency: 1 }, () => {
     assert.ok(Math.abs(Number(members.clientIdIssuedAt) - Date.now() / 1000) < 60);
     assert.ok(String(members.clientSecret).length >= 43);
     assert.ok(!server.output().includes(String(members.clientSecret)));
+  });
+
+  test('redirectUris are as long as its OpenAPI document says, and no longer', async () => {
+    const { maxLength } = redirectUriOf(await (await fetch(`${server.issuer}/openapi.json`)).json());
+    const long = CLI_REDIRECT.padEnd(maxLength, 'x');
+    await register(client, { redirectUris: [long] });
+    const longer = register(client, { redirectUris: [`${long}x`] });
+    await assert.rejects(longer, { name: 'InvalidRedirectUriException' });
   });
 
   test('the browser and a code with PKCE, as the CLI does it', async () => {
@@ -179,6 +210,25 @@ suite('the AWS SDK', { concurrency: 1 }, () => {
     assert.ok(tokens.refreshToken);
     assert.ok(tokens.idToken);
     await assert.rejects(client.send(poll), { name: 'InvalidGrantException' });
+  });
+
+  test('two polls at once: one is given tokens, which stay good; a later one ends them', async () => {
+    const registered = await register(client);
+    const device = await client.send(
+      new StartDeviceAuthorizationCommand({ ...registered, startUrl: START_URL }),
+    );
+    await approve(String(device.verificationUriComplete));
+    const poll = { ...registered, grantType: DEVICE, deviceCode: device.deviceCode };
+    const answers = await pollTwice(server, poll);
+    const [won = '', ...others] = answers.filter((answer) => answer.startsWith('HTTP/1.1 200'));
+    assert.deepEqual(others, []);
+    assert.equal(answers.filter((answer) => answer.includes('InvalidGrantException')).length, 1);
+    const refreshOf = (text: string) => /"refreshToken":"([^"]+)"/.exec(text)?.[1] ?? assert.fail(text);
+    const refresh = (refreshToken: string) =>
+      client.send(new CreateTokenCommand({ ...registered, grantType: 'refresh_token', refreshToken }));
+    const { refreshToken = '' } = await refresh(refreshOf(won));
+    await assert.rejects(client.send(new CreateTokenCommand(poll)), { name: 'InvalidGrantException' });
+    await assert.rejects(refresh(refreshToken), { name: 'InvalidGrantException' });
   });
 
   for (const way of ['its setting', 'AWS_ENDPOINT_URL_SSO_OIDC'])

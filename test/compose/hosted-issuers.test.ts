@@ -34,10 +34,10 @@ async function sharedStore() {
   return { store, watches };
 }
 
-async function open(t: TestContext, store: KeyStore, hooks: Partial<HostHooks> = {}) {
+async function open(t: TestContext, store: KeyStore, hooks: Partial<HostHooks> = {}, clock = fakeClock()) {
   t.mock.timers.enable({ apis: ['setInterval'] });
   const parts = {
-    ...{ config, store, clock: fakeClock(), block: { accessTokenTtl: 3600, resources: [], spareKeys: 0 } },
+    ...{ config, store, clock, block: { accessTokenTtl: 3600, resources: [], spareKeys: 0 } },
     ...{
       records: fakeRecords(),
       warn: () => undefined,
@@ -85,10 +85,10 @@ test('one that is only looked at is not kept', async (t) => {
   t.after(() => host.close());
   watches.clear();
   assert.equal((await host.look(SPEC)).jwks.keys.length, 2);
-  assert.equal(host.kept(SPEC.ring), undefined);
+  assert.equal(host.kept('issuer', SPEC.ring), undefined);
   await host.documents(SPEC);
   await host.look(SPEC);
-  assert.deepEqual(host.kept(SPEC.ring), SPEC);
+  assert.deepEqual(host.kept('issuer', SPEC.ring), SPEC);
   assert.equal(watches.size, 1);
 });
 
@@ -96,4 +96,80 @@ test('a key of the main issuer is no key of another', async (t) => {
   const { store } = await sharedStore();
   const host = await open(t, store);
   await assert.rejects(host.make(SPEC, MAIN), refusal('conflict'));
+});
+
+const HOUR = 3_600;
+
+test('one that another replica has removed is dropped as soon as it is told, however much it is used', async (t) => {
+  const { store, watches } = await sharedStore();
+  await (await open(t, store)).make(SPEC, undefined);
+  t.mock.timers.reset();
+  watches.clear();
+  const host = await open(t, store, { exists: async () => false });
+  await host.documents(SPEC);
+  assert.deepEqual(host.kept('issuer', SPEC.ring), SPEC);
+  watches.get('issuer-r1')?.();
+  await until(
+    () => host.kept('issuer', SPEC.ring) === undefined || undefined,
+    () => 'it to be dropped',
+  );
+});
+
+test('one that is being made here stays, though its record is not ready, and no longer than that takes', async (t) => {
+  const { store, watches } = await sharedStore();
+  const clock = fakeClock();
+  let asked = 0;
+  const exists = async () => {
+    asked++;
+    return false;
+  };
+  const host = await open(t, store, { exists }, clock);
+  await host.make(SPEC, undefined);
+  const tell = async () => {
+    const before = asked;
+    watches.get('issuer-r1')?.();
+    await until(
+      () => asked > before || undefined,
+      () => 'the look at it',
+    );
+    await new Promise(setImmediate);
+  };
+  await tell();
+  assert.deepEqual(host.kept('issuer', SPEC.ring), SPEC);
+  clock.advance(HOUR);
+  await host.documents(SPEC);
+  await tell();
+  assert.equal(host.kept('issuer', SPEC.ring), undefined);
+});
+
+test('one whose ring became that of a provider while it was looked for does not end it there', async (t) => {
+  const { store, watches } = await sharedStore();
+  await (await open(t, store)).make(SPEC, undefined);
+  t.mock.timers.reset();
+  const [asked, answer] = [Promise.withResolvers<void>(), Promise.withResolvers<boolean>()];
+  const exists = async () => {
+    asked.resolve();
+    return answer.promise;
+  };
+  const host = await open(t, store, { exists });
+  await host.documents(SPEC);
+  watches.get('issuer-r1')?.();
+  await asked.promise;
+  const taken = { ...SPEC, identifier: 'https://id.example.com/v2/oidc/provider/p1' };
+  await host.documents(taken);
+  answer.resolve(false);
+  await new Promise(setImmediate);
+  assert.deepEqual(host.kept('issuer', SPEC.ring), taken);
+});
+
+test('one whose ring is gone was removed where its record is gone too, and else has lost it', async (t) => {
+  let isThere = true;
+  const { store } = await sharedStore();
+  const host = await open(t, store, { exists: async () => isThere });
+  for (const ask of [host.documents, host.look]) {
+    isThere = true;
+    await assert.rejects(ask.call(host, SPEC), refusal('server_error'));
+    isThere = false;
+    await assert.rejects(ask.call(host, SPEC), refusal('not_found'));
+  }
 });

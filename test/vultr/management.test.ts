@@ -79,6 +79,13 @@ suite('vultr: management', { concurrency: 1 }, () => {
     assert.deepEqual((await answerOf(await fetch(`${api.base}/issuer/${issuer}/jwks`))).body, jwks.body);
   });
 
+  test('what is nowhere in the API is told in its form, the bare path too', async () => {
+    for (const path of ['', '/', '/nothing']) {
+      const { status, body } = await api.call('GET', path);
+      assert.deepEqual([status, body], [404, { error: 'There is no such thing here.', status: 404 }], path);
+    }
+  });
+
   test('a key that is brought along signs first', async () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const kid = generateKeyPairSync('ed25519').privateKey;

@@ -1,12 +1,14 @@
 /** Changes of an issuer while its keys are fetched, and removals that are cut short. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { before, suite, test } from 'node:test';
 import { defer, type Scope, until } from '../system/start.ts';
 import { scopeOf } from '../system/suite.ts';
-import { type Answer, type Api, addUser, startVultr } from './api.ts';
+import { type Answer, type Api, addKey, addUser, startVultr } from './api.ts';
 import { hold, type Idp, startIdp } from './idp.ts';
 
 suite('vultr: an issuer that is changed twice at once', { concurrency: 1 }, () => {
@@ -79,6 +81,31 @@ suite('vultr: an issuer that is changed twice at once', { concurrency: 1 }, () =
     assert.ok(!issuers.some(({ uri }: { readonly uri: string }) => uri === idp.uri));
   });
 
+  test("one that is given to another provider meanwhile is not its first one's to change", async () => {
+    const [first, second] = [await startIdp(scope), await startIdp(scope)];
+    const [mine, theirs] = [await api.create('mine'), await api.create('theirs')];
+    const id = await issuerOf(first.uri, { source_id: mine });
+    const key = await addKey(api, { providers: [mine] });
+    const changed = await meanwhile(
+      second,
+      () => api.call('PATCH', `/issuer/${id}`, { uri: second.uri }, key),
+      async () => assert.equal((await api.call('PATCH', `/issuer/${id}`, { source_id: theirs })).status, 204),
+    );
+    assert.deepEqual([changed.status, changed.body.error], [404, 'There is no such issuer.']);
+    const { issuer } = (await api.call('GET', `/issuer/${id}`)).body;
+    assert.deepEqual([issuer.uri, issuer.source_id], [first.uri, theirs]);
+  });
+
+  test('one whose uri is changed meanwhile does not get its old uri back with the keys of the new one', async () => {
+    const [first, second] = [await startIdp(scope), await startIdp(scope)];
+    const id = await issuerOf(first.uri);
+    const { sent, answered } = await sendSlowly(api, `/issuer/${id}`, { uri: first.uri });
+    assert.equal((await api.call('PATCH', `/issuer/${id}`, { uri: second.uri })).status, 204);
+    sent();
+    assert.equal((await answered).statusCode, 409);
+    assert.equal((await api.call('GET', `/issuer/${id}`)).body.issuer.uri, second.uri);
+  });
+
   test('a uri that another one has is refused in the same words as at its making', async () => {
     const [first, second] = [await startIdp(scope), await startIdp(scope)];
     const id = await issuerOf(first.uri);
@@ -88,6 +115,17 @@ suite('vultr: an issuer that is changed twice at once', { concurrency: 1 }, () =
     assert.equal((await api.call('GET', `/issuer/${id}`)).body.issuer.uri, first.uri);
   });
 });
+
+/** A change whose fields are sent once the server has looked at what it is of. */
+async function sendSlowly(api: Api, path: string, fields: object) {
+  const headers = { Authorization: `Bearer ${api.key}`, Expect: '100-continue' };
+  const change = request(`${api.base}${path}`, { method: 'PATCH', headers });
+  const answered = once(change, 'response').then(([response]) => response as IncomingMessage);
+  change.flushHeaders();
+  await once(change, 'continue');
+  assert.equal((await api.call('GET', path)).status, 200); // by then it waits for the fields
+  return { answered, sent: () => change.end(JSON.stringify(fields)) };
+}
 
 test('vultr: what was published stays so while the records cannot be had', async (t) => {
   const directory = mkdtempSync('/tmp/mintmark-vultr-away-');
@@ -102,7 +140,13 @@ test('vultr: what was published stays so while the records cannot be had', async
   const paths = [`/provider/${id}/.well-known/openid-configuration`, `/provider/${id}/.well-known/jwks`];
   for (const path of [...paths, `/issuer/${issuer}/jwks`])
     assert.equal((await api.call('GET', path)).status, 200, path);
+  for (const path of [`/issuer/${id}/jwks`, `/provider/${issuer}/.well-known/jwks`])
+    assert.equal((await api.call('GET', path)).status, 503, `${path}: the id of another thing`);
   assert.equal((await api.call('GET', `/provider/${id}`)).status, 503);
+  const browser = { Accept: 'text/html,*/*;q=0.8' };
+  const page = await fetch(`${api.base}/provider/${id}/authorize?client_id=shop`, { headers: browser });
+  assert.deepEqual([page.status, page.headers.get('content-type')], [503, 'text/html; charset=utf-8']);
+  assert.match(await page.text(), /Try again in a moment/);
   database.exec('ALTER TABLE away RENAME TO records');
   assert.equal((await api.call('GET', `/provider/${id}`)).status, 200);
 });

@@ -2,7 +2,7 @@
 import { WORDS } from './exceptions.ts';
 import { LIST_MAX, TEXT_MAX } from './fields.ts';
 import { GRANT_TYPES } from './parts.ts';
-import { NAME_MAX, TAKEN, URIS_MAX } from './register.ts';
+import { NAME_MAX, TAKEN, URI_MAX, URIS_MAX } from './register.ts';
 
 type Part = Readonly<Record<string, unknown>>;
 
@@ -48,7 +48,10 @@ export const registerClient: Part = {
     clientName: { ...given, maxLength: NAME_MAX, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' },
     clientType: { const: 'public' },
     scopes: texts,
-    redirectUris: { ...texts, maxItems: URIS_MAX, description: 'http addresses on loopback' },
+    redirectUris: {
+      ...{ ...texts, maxItems: URIS_MAX, description: 'http addresses on loopback' },
+      items: { ...text, maxLength: URI_MAX },
+    },
     grantTypes: { ...texts, minItems: 1, items: { enum: TAKEN } },
     issuerUrl: text,
     entitledApplicationArn: text,

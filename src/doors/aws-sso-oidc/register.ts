@@ -22,7 +22,9 @@ export type Register = {
 const ID = /^aws-sso-oidc\.[\w-]{22}$/;
 export const NAME_MAX = 255;
 export const URIS_MAX = 20;
-const URI_MAX = 2000;
+export const URI_MAX = 2000;
+/** Something that people see in a name. */
+const SEEN = /[^\p{Z}\p{C}]/u;
 const LOOPBACK = /^(localhost|127\.0\.0\.1|\[::1\])$/;
 export const TAKEN: readonly string[] = ['authorization_code', 'refresh_token', 'device_code'].map(
   (name) => GRANT_TYPES[name as 'device_code'],
@@ -102,7 +104,7 @@ function clientOf(members: Members, config: DoorConfig) {
   const name = members.required('clientName');
   if (members.required('clientType') !== 'public')
     throw new Exception('invalid_client_metadata', 'clientType must be public');
-  if (name.length > NAME_MAX || /\p{Cc}/u.test(name) || name.trim() === '')
+  if (name.length > NAME_MAX || /\p{Cc}/u.test(name) || !SEEN.test(name))
     throw new Exception(
       'invalid_client_metadata',
       `clientName must be text of at most ${NAME_MAX} characters, and not of blanks alone`,

@@ -2,6 +2,7 @@
  * A code, a device code or a refresh token is consumed in one change of the records together with
  * what is given for it: whatever fails or ends in between, either it can be used again or its answer
  * was made. Whoever comes second ends the family, which then has everything in it that the first was given.
+ * Clients poll with a device code: two polls at the same moment are one client's, and the second gets nothing.
  */
 import type { Context, Next } from 'koa';
 import { errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
@@ -66,7 +67,7 @@ export function settleRedemptions({ records, clock }: Engine, provider: Provider
         for (const tell of told) tell();
         return;
       }
-      await endFamily(records, used, clock.now());
+      if (used.model !== 'DeviceCode') await endFamily(records, used, clock.now());
       refuse(ctx, new errors.InvalidGrant('it was used before'), provider);
     } catch (error) {
       if (!(error instanceof UnavailableError)) return withhold(ctx, error as Error, provider);

@@ -127,8 +127,9 @@ async function createManaged({ vultr, issuers, providers, host }: RouteParts): P
   await issuers.addManaged(id, undefined);
   try {
     await host.make(unlinked(vultr, id), undefined);
+    await issuers.made(id);
   } catch (error) {
-    await providers.removeIssuer(await issuers.require(id));
+    await providers.removeIssuer({ id, source: 'managed', isRemoved: true });
     throw error;
   }
   return issuers.require(id);
@@ -210,7 +211,7 @@ async function specFor({ vultr, providers }: RouteParts, { id, provider }: Issue
 /** What was published is published on while the records cannot be had. */
 async function findJwks(parts: RouteParts, id: string): Promise<readonly Jwk[]> {
   const { issuers, host } = parts;
-  const spec = await orKept(host, id, async () => {
+  const spec = await orKept(host, ['issuer', id], async () => {
     const issuer = await issuers.require(id);
     return issuer.source === 'external' ? issuer : specFor(parts, issuer);
   });

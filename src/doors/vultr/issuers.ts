@@ -14,6 +14,8 @@ type Managed = {
   readonly provider?: string | undefined;
   /** Its removal has begun. */
   readonly isRemoved?: boolean;
+  /** Its keys are being made: since when. A provider's has this in the provider's `state`. */
+  readonly makingSince?: EpochSeconds | undefined;
 };
 
 type External = {
@@ -40,9 +42,11 @@ export type Issuers = {
   list(): Promise<readonly Issuer[]>;
   /** Throws `not_found`. */
   require(id: string): Promise<Issuer>;
-  /** Also one whose removal has begun. */
+  /** Also one that is being made or removed. */
   find(id: string): Promise<Issuer | undefined>;
   addManaged(id: string, provider: string | undefined): Promise<void>;
+  /** The keys of one without a provider are there, and so is it. Throws `conflict` where that took too long. */
+  made(id: string): Promise<void>;
   /** Throws `conflict` where one of this uri is there. */
   addExternal(
     given: Pick<External, 'uri' | 'keys' | 'isGiven' | 'provider' | 'fetchedAt' | 'expiresAt'>,
@@ -56,7 +60,7 @@ export type Issuers = {
   /** From now on it is nobody's, and no provider can be made with it. Throws `conflict` where it is one's. */
   end(id: string): Promise<void>;
   remove(id: string): Promise<void>;
-  /** Managed ones whose removal was begun, and cut short. */
+  /** Managed ones whose removal, or making, was begun and cut short. */
   ended(): Promise<readonly Issuer[]>;
   /** All that are a provider's alone. */
   removeOf(provider: string): Promise<void>;
@@ -65,6 +69,8 @@ export type Issuers = {
 };
 
 const MODEL = 'Issuer';
+/** Nobody takes longer to make one, or a provider. */
+export const MAKING_SECONDS = 600;
 const ANY = '*';
 const ATTEMPTS = 8;
 /** Between two calls of an issuer whose keys are asked for again. */
@@ -72,8 +78,14 @@ const PAUSE_SECONDS = { due: 300, missing: 30 };
 /** Fetched keys stay in use so long while their issuer is away. */
 const KEEP_SECONDS = 86_400;
 
+/** It is being removed, or made. */
 export function isEnded(issuer: Issuer): boolean {
-  return issuer.source === 'managed' && issuer.isRemoved === true;
+  return issuer.source === 'managed' && (issuer.isRemoved === true || issuer.makingSince !== undefined);
+}
+
+function isCutShort(issuer: Issuer, now: EpochSeconds): boolean {
+  if (issuer.source !== 'managed') return false;
+  return issuer.isRemoved === true || (issuer.makingSince ?? now) < now - MAKING_SECONDS;
 }
 
 function taken(): IssuerError {
@@ -115,11 +127,13 @@ export function openIssuers(vultr: Vultr): Issuers {
   return {
     ...{ find, require, change },
     list: async () => (await all()).filter((issuer) => !isEnded(issuer)),
-    ended: async () => (await all()).filter(isEnded),
+    ended: async () => (await all()).filter((issuer) => isCutShort(issuer, clock.now())),
     async addManaged(id, provider) {
-      const payload: Managed = { source: 'managed', provider };
+      const makingSince = provider === undefined ? clock.now() : undefined;
+      const payload: Managed = { source: 'managed', provider, makingSince };
       await records.insert(key(id), { payload }, clock.now());
     },
+    made: async (id) => settle(vultr, await find(id)),
     async addExternal(given) {
       const id = randomUUID();
       const payload: External = { source: 'external', ...given };
@@ -129,7 +143,8 @@ export function openIssuers(vultr: Vultr): Issuers {
     link: (id, provider) => change(id, (issuer) => linked(issuer, provider)),
     async unlink(id, provider) {
       const found = await find(id);
-      if (found?.provider === provider) await change(id, () => ({ provider: undefined }));
+      if (found?.provider !== provider) return;
+      await change(id, (now) => (now.provider === provider ? { provider: undefined } : {}));
     },
     end: (id) =>
       change(id, (issuer) => {
@@ -148,6 +163,15 @@ export function openIssuers(vultr: Vultr): Issuers {
       return issuer && { id: issuer.id, uri, keys: await keysOf(vultr, issuer, isFresh) };
     },
   };
+}
+
+async function settle({ records, realm }: Vultr, making: Issuer | undefined): Promise<void> {
+  if (making !== undefined) {
+    const { id, ...stored } = making;
+    if (await records.replace({ realm, model: MODEL, id }, stored, { ...stored, makingSince: undefined }))
+      return;
+  }
+  throw conflict('it took too long to make the issuer: try again');
 }
 
 function linked(issuer: Issuer, provider: string) {

@@ -50,8 +50,8 @@ export interface IssuerHost {
   documents(spec: HostedSpec): Promise<PublicDocuments>;
   /** The same, without keeping it in memory or others from it. */
   look(spec: HostedSpec): Promise<PublicDocuments>;
-  /** One in memory: by its ring, or the provider whose it is. */
-  kept(id: string): HostedSpec | undefined;
+  /** One in memory: by the provider whose it is, or its own id, which is that of its ring. */
+  kept(kind: 'provider' | 'issuer', id: string): HostedSpec | undefined;
   /** A browser's request, or one of the endpoints below the issuer. */
   handle(spec: HostedSpec, request: IncomingMessage, response: ServerResponse): Promise<void>;
   token(spec: HostedSpec, given: TokenCall): Promise<TokenAnswer>;
@@ -85,8 +85,8 @@ export type VultrContext = {
   readonly publicKeys: (jwks: unknown) => readonly Jwk[];
   /** The network that a request comes from, to count by. */
   readonly networkOf: (request: IncomingMessage) => string;
-  /** The page of what is not there, for a browser. */
-  readonly showGone: (context: Context) => Promise<void>;
+  /** For a browser, the page of what is not there, or cannot be had at the moment. */
+  readonly showError: (context: Context, code: 'not_found' | 'temporarily_unavailable') => Promise<void>;
   /** For the audit log: never a secret. */
   readonly tell: (event: Readonly<Record<string, unknown>>, message: string) => void;
   readonly refused: (code: ErrorCode, detail: string) => void;

@@ -97,7 +97,7 @@ function describe({ id, issuerId, name }: Provider) {
 function documents({ vultr, host, providers }: RouteParts, path: string): readonly Route[] {
   const published = async (context: Context) => {
     const id = parameterOf(context, 'id');
-    const spec = await orKept(host, id, async () => specOf(vultr, await providers.require(id)));
+    const spec = await orKept(host, ['provider', id], async () => specOf(vultr, await providers.require(id)));
     return host.documents(spec);
   };
   const cacheable = (context: Context) =>
@@ -127,14 +127,14 @@ function documents({ vultr, host, providers }: RouteParts, path: string): readon
 /** What `find` finds; while that fails, the issuer in memory, whose documents are good on. */
 export async function orKept<T>(
   host: IssuerHost,
-  id: string,
+  which: Parameters<IssuerHost['kept']>,
   find: () => Promise<T>,
 ): Promise<T | HostedSpec> {
   try {
     return await find();
   } catch (error) {
     const isAway = error instanceof IssuerError && error.code === 'temporarily_unavailable';
-    const kept = isAway ? host.kept(id) : undefined;
+    const kept = isAway ? host.kept(...which) : undefined;
     if (kept === undefined) throw error;
     return kept;
   }
@@ -158,9 +158,11 @@ function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonl
     try {
       await answer(context);
     } catch (error) {
-      const isGone = error instanceof IssuerError && error.code === 'not_found';
-      if (!isGone || context.accepts('json', 'html') !== 'html') throw error;
-      await vultr.showGone(context);
+      if (!(error instanceof IssuerError) || context.accepts('json', 'html') !== 'html') throw error;
+      const { code, detail } = error;
+      if (code !== 'not_found' && code !== 'temporarily_unavailable') throw error;
+      if (code === 'temporarily_unavailable') vultr.refused(code, detail);
+      await vultr.showError(context, code);
     }
   };
   const shown: readonly (readonly [string, readonly ('GET' | 'POST' | 'OPTIONS')[], boolean])[] = [

@@ -2,7 +2,7 @@
 import { createHash, createPublicKey, type KeyObject, randomUUID } from 'node:crypto';
 import type { Clock, EpochSeconds } from '../../core/ports.ts';
 import { absent, assertId, conflict } from './fields.ts';
-import { type Issuer, type Issuers, isEnded, isManaged } from './issuers.ts';
+import { type Issuer, type Issuers, isEnded, isManaged, MAKING_SECONDS } from './issuers.ts';
 import { listAll } from './paging.ts';
 import type { HostedSpec, IssuerHost, Vultr } from './parts.ts';
 
@@ -45,8 +45,6 @@ export type Providers = {
 };
 
 const MODEL = 'Provider';
-/** Nobody takes longer to make one. */
-const MAKING_SECONDS = 600;
 /** Those that other replicas have left are looked for so often. */
 const TIDY_SECONDS = 600;
 
