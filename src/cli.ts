@@ -6,10 +6,10 @@ import packageJson from '../package.json' with { type: 'json' };
 import { type Command, CommandError, EXIT, type Io, Values } from './commands/command.ts';
 import { type CommandName, commands } from './commands/index.ts';
 
-/** Resolves to the exit code. */
-export async function run(argv: readonly string[]): Promise<number> {
+/** Resolves to the exit code; `stopped` once somebody wants `serve` to end. */
+export async function run(argv: readonly string[], stopped: Promise<void>): Promise<number> {
   const [name = '--help', ...rest] = argv;
-  const io = createIo();
+  const io = createIo(stopped);
   try {
     if (name === '--version' || name === '-v') return await runCommand('version', rest, io);
     if (name === '--help' || name === '-h' || name === 'help') return await help(rest, io);
@@ -119,7 +119,7 @@ function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function createIo(): Io {
+function createIo(stopped: Promise<void>): Io {
   return {
     env: process.env,
     uid: process.getuid?.() ?? 0,
@@ -134,7 +134,8 @@ function createIo(): Io {
     readInput: () => buffer(process.stdin),
     canAsk: process.stdin.isTTY === true,
     askSecret,
-    onSignal: (signal, handler) => process.on(signal, handler),
+    stopped,
+    onReload: (handler) => process.on('SIGHUP', handler),
   };
 }
 

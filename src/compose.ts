@@ -8,7 +8,7 @@ import { doorMistakes } from './compose/door-mistakes.ts';
 import { openDoors } from './compose/doors.ts';
 import { type Keys, openKeys } from './compose/keys.ts';
 import { kubernetesConfig } from './compose/kubernetes.ts';
-import { type Listeners, openListeners } from './compose/listeners.ts';
+import { assertStrictPeer, type Listeners, openListeners } from './compose/listeners.ts';
 import { doorDemands } from './compose/oauth.ts';
 import { type Observers, openObservers } from './compose/observers.ts';
 import { policyOf } from './compose/policy.ts';
@@ -86,6 +86,7 @@ const NO_TOKEN_FILES: TokenFiles = {
 
 /** Stand-alone and authority, or a sidecar. Throws ConfigError, IssuerError or the system's error, with everything closed again. */
 export async function openServer({ loaded, ...given }: Start): Promise<Server> {
+  assertStrictPeer(loaded.config.socket);
   if (!('authority' in loaded.config)) return openIssuer({ ...given, loaded: loaded as LoadedConfig });
   const { openSidecar } = await import('./compose/sidecar.ts');
   return openSidecar({ ...given, clock, loaded: loaded as LoadedSidecar });

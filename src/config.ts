@@ -6,21 +6,22 @@ import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type * as v from 'valibot';
-import { adminPath, checkSettings, isDevelopment, publishAtLeast } from './config/checks.ts';
+import { checkSettings, isDevelopment, publishAtLeast } from './config/checks.ts';
 import { decodeTree } from './config/decode.ts';
 import { type DevelopmentOptions, developmentText } from './config/development.ts';
 import { readYaml, type YamlText } from './config/document.ts';
 import { type Environment, type Overlay, overlayEnvironment, type Tree } from './config/environment.ts';
-import { ConfigError, type Path, type Problem, parsePath } from './config/problems.ts';
+import { adminPath, pathFaults } from './config/paths.ts';
+import { ConfigError, formatPath, type Path, type Problem, parsePath } from './config/problems.ts';
 import { loadEvery, loadNamed, type PluginTables } from './config/rooms.ts';
 import { type Salvage, salvage } from './config/salvage.ts';
 import { configSchema, type Decoded } from './config/schema.ts';
 import { completeSidecar, type DecodedSidecar, type SidecarConfig, sidecarSchema } from './config/sidecar.ts';
 import { issuerHost } from './config/units.ts';
 
-export { tokenPathFaults } from './config/checks.ts';
 export { describeConfig, describeSidecar, effectiveSettings } from './config/describe.ts';
 export type { DevelopmentOptions } from './config/development.ts';
+export { pathFaults } from './config/paths.ts';
 export { ConfigError, type Problem } from './config/problems.ts';
 export type { PluginTables } from './config/rooms.ts';
 export type { SidecarConfig } from './config/sidecar.ts';
@@ -106,7 +107,13 @@ export async function loadSidecar(source: ConfigSource): Promise<LoadedSidecar> 
   const { tree, syntax, reject } = await readSource(source, sidecarSchema(NO_PLUGINS));
   const { rooms, problems: unloaded } = await loadNamed(source.tables, { ...tree, keys: {} });
   const { decoded, problems } = decodeTree<DecodedSidecar>(tree, sidecarSchema(rooms));
-  const all = [...syntax, ...unloaded, ...problems];
+  const misplaced = pathFaults({ ...decoded, admin: undefined }, source.file && resolve(source.file)).map(
+    ({ path, message }) => ({
+      path: formatPath(path),
+      message,
+    }),
+  );
+  const all = [...syntax, ...unloaded, ...problems, ...misplaced];
   if (all.length > 0) throw reject(all);
   const config = completeSidecar(decoded as DecodedSidecar, source.host ?? hostname());
   return { config: freeze(config), warnings: [], reject };

@@ -4,6 +4,14 @@ import { statSync } from 'node:fs';
 import module from 'node:module';
 import { availableParallelism } from 'node:os';
 
+// A signal without a listener ends the process: `serve` hears them from here on, and heeds them once it can.
+const argv = process.argv.slice(2);
+const stopped = new Promise<void>((resolve) => {
+  if (argv[0] !== 'serve') return;
+  process.on('SIGTERM', () => resolve()).on('SIGINT', () => resolve());
+  process.on('SIGHUP', () => undefined);
+});
+
 // libuv's threads sign: one for each core, set before the first is needed.
 process.env.UV_THREADPOOL_SIZE ??= String(Math.max(2, availableParallelism()));
 
@@ -14,7 +22,7 @@ if (base !== undefined && ownerOf(base) === process.geteuid?.())
   module.enableCompileCache?.(`${base}/${base === HOME ? '.cache/' : ''}mintmark-code`);
 
 const { run } = await import('./cli.ts');
-process.exitCode = await run(process.argv.slice(2));
+process.exitCode = await run(argv, stopped);
 
 function ownerOf(path: string): number | undefined {
   try {

@@ -38,7 +38,10 @@ export type Io = {
   readonly canAsk: boolean;
   /** One typed line that is not shown. Throws CommandError where it is broken off. */
   askSecret(question: string): Promise<string>;
-  onSignal(signal: 'SIGHUP' | 'SIGTERM' | 'SIGINT', handler: () => void): void;
+  /** Resolves once SIGTERM or SIGINT has come. */
+  readonly stopped: Promise<void>;
+  /** SIGHUP. */
+  onReload(handler: () => void): void;
 };
 
 export type Invocation = {

@@ -13,8 +13,10 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
   options: CONFIGURATION_OPTIONS,
   async run(invocation) {
     const { io } = invocation;
-    // Whoever asks for a reload while it starts gets what is read now.
-    io.onSignal('SIGHUP', () => undefined);
+    let isStopping = false;
+    io.stopped.then(() => {
+      isStopping = true;
+    });
     const loaded = await loadConfiguration(invocation);
     const [{ openServer }, { forbidDumping }, { notify }, { atMost }] = await Promise.all([
       import('../compose.ts'),
@@ -23,6 +25,8 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
       import('../net/at-most.ts'),
     ]);
     forbidDumping();
+    if (isStopping) return EXIT.ok;
+    // From here on it stands before it ends: what it opens has to be closed in order.
     const server = await openServer({ ...io, loaded, writeLog: io.write }).catch(async (error: Error) => {
       if (error.name !== 'ConfigError') throw new CommandError(startFailure(error), EXIT.failed);
       throw new CommandError(await everyMistake(error, loaded, io.env), EXIT.usage);
@@ -37,9 +41,7 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
     let giveBack: NodeJS.Timeout | undefined;
     const reloads = inTurn(() => reload(invocation, server, tell));
     try {
-      // Before anybody is told that it is ready: a signal without a listener ends the process.
-      const stopped = stopSignal(io);
-      io.onSignal('SIGHUP', reloads.ask);
+      io.onReload(reloads.ask); // whoever asked while it started has what was read then
       for (const warning of loaded.warnings) server.log.warn(warning);
       const { config } = loaded;
       if ('development' in config && config.development)
@@ -48,7 +50,7 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
       server.log.info({ ...whose, ...server.addresses }, 'ready');
       tell('READY=1');
       giveBack = setTimeout(giveBackMemory, GIVES_BACK_AFTER_MS);
-      await stopped;
+      await io.stopped;
       tell('STOPPING=1');
     } finally {
       clearTimeout(giveBack);
@@ -60,13 +62,6 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
     return EXIT.ok;
   },
 };
-
-function stopSignal(io: Io): Promise<void> {
-  return new Promise((resolve) => {
-    io.onSignal('SIGTERM', resolve);
-    io.onSignal('SIGINT', resolve);
-  });
-}
 
 const GIVES_BACK_AFTER_MS = 1_000;
 

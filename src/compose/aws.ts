@@ -3,7 +3,7 @@
  * AWS, and the variables that every process needs to use it.
  */
 import { dirname, join, normalize } from 'node:path';
-import { type Config, type LoadedConfig, type Problem, tokenPathFaults } from '../config.ts';
+import { type Config, type LoadedConfig, type Problem, pathFaults } from '../config.ts';
 import { compileAudiences } from '../core/audience.ts';
 import { replaceFile } from '../doors/token-files.ts';
 
@@ -57,8 +57,8 @@ export function awsToken(
     principalTags: false,
   };
   const added = { ...config, tokens: [...config.tokens, entry] };
-  for (const fault of tokenPathFaults(added))
-    problems.push({ path: 'tokens', message: `AWS_WEB_IDENTITY_TOKEN_FILE ${fault}` });
+  for (const { message } of pathFaults(added))
+    problems.push({ path: 'tokens', message: `AWS_WEB_IDENTITY_TOKEN_FILE ${message}` });
   return { config: problems.length > 0 ? config : added, problems };
 }
 

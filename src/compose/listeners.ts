@@ -2,11 +2,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Names } from '../attestors/names.ts';
 import type { Config } from '../config.ts';
+import { IssuerError } from '../core/errors.ts';
 import type { KeyStore } from '../core/key-ports.ts';
 import type { Clock, EpochSeconds, Peer } from '../core/ports.ts';
 import type { Surface } from '../doors/door.ts';
 import { inheritedSockets } from '../net/activation.ts';
 import type { OnRefused } from '../net/connections.ts';
+import { hasPeerPidfd } from '../net/kernel.ts';
 import { type Limits, type Listener, type ListenTarget, listen } from '../net/listen.ts';
 import type { LoadedTls, TlsPair } from '../net/tls.ts';
 import { idOf } from './token-files.ts';
@@ -46,6 +48,15 @@ type Tls = {
 
 const ADMIN_MODE = 0o600;
 const RENEW_CHECK_MS = 3_600_000;
+
+/** Throws `server_error` where every caller would be refused: asked before anything is made. */
+export function assertStrictPeer({ strictPeer }: Config['socket']): void {
+  if (strictPeer && !hasPeerPidfd())
+    throw new IssuerError(
+      'server_error',
+      'socket.strictPeer is set, and this kernel has no SO_PEERPIDFD (Linux 6.5): it would refuse every caller',
+    );
+}
 
 export async function openListeners(parts: ListenersParts): Promise<Listeners> {
   const { config, frame } = parts;

@@ -1,6 +1,6 @@
 /** What settings say about each other: contradictions, and what is allowed but rarely meant. */
-import { dirname } from 'node:path';
 import { DEFAULT_CACHE_SECONDS } from './listeners.ts';
+import { pathFaults } from './paths.ts';
 import { formatPath, type Problem } from './problems.ts';
 import type { Decoded } from './schema.ts';
 import { formatDuration, formatListen, isLoopback } from './units.ts';
@@ -22,11 +22,6 @@ export function publishAtLeast({ issuer, public: listener, keys }: Partial<Decod
   return issuer !== undefined && isDevelopment(issuer) ? twice : Math.max(DAY, twice);
 }
 
-/** Default: beside the socket. */
-export function adminPath({ admin, socket }: Partial<Decoded>): string | undefined {
-  return admin?.path ?? (socket && `${dirname(socket.path).replace(/\/$/, '')}/admin.sock`);
-}
-
 /** Keys that could not be decoded are absent, and what depends on them is left unsaid. */
 export function checkSettings(
   decoded: Partial<Decoded>,
@@ -38,8 +33,7 @@ export function checkSettings(
   const report: Report = (path, message) => problems.push({ path: formatPath(path), message });
   const warn: Report = (path, message) => warnings.push(`${formatPath(path)}: ${message}`);
   checkRotation(decoded, report);
-  checkPaths(decoded, report);
-  checkTokenPaths(decoded, file, report);
+  for (const { path, message } of pathFaults(decoded, file)) report(path, message);
   checkListeners(decoded, report, warn);
   checkNames(tree, report);
   warnOfRules(decoded, warn);
@@ -63,57 +57,6 @@ function checkRotation(decoded: Partial<Decoded>, report: Report): void {
       ['keys', isGiven ? 'publishAtLeast' : 'rotateEvery'],
       `a key cannot be published ${formatDuration(published)} before it signs when keys rotate every ${formatDuration(keys.rotateEverySeconds)}`,
     );
-}
-
-/** No two settings may name the same file. */
-function checkPaths(decoded: Partial<Decoded>, report: Report): void {
-  const taken = new Map<string, string>();
-  const take = (path: string | undefined, place: readonly (string | number)[]) => {
-    if (path === undefined) return;
-    const other = taken.get(path);
-    if (other === undefined) taken.set(path, formatPath(place));
-    else report(place, `is the path of ${other} too`);
-  };
-  take(decoded.socket?.path, ['socket', 'path']);
-  take(adminPath(decoded), ['admin', 'path']);
-  for (const [index, { path }] of (decoded.tokens ?? []).entries()) take(path, ['tokens', index, 'path']);
-}
-
-/** A token file is replaced at its path, whatever was there: nothing that is read or kept may be. */
-function checkTokenPaths(decoded: Partial<Decoded>, file: string | undefined, report: Report): void {
-  const { tokens = [], socket, keys, records, public: shown, private: apart } = decoded;
-  const admin = adminPath(decoded);
-  const kept: readonly (readonly [string, string | undefined])[] = [
-    ['the configuration', file],
-    ['keys.encryption.file', keys?.encryption?.file],
-    ...pathsIn('keys.store', keys?.store.block),
-    ...pathsIn('records', records?.block),
-    ...pathsIn('public.tls', shown?.tls),
-    ...pathsIn('private.tls', apart?.tls),
-    ['the lock of socket.path', socket && `${socket.path}.lock`],
-    ['the lock of admin.path', admin && `${admin}.lock`],
-  ];
-  for (const [index, { path }] of tokens.entries()) {
-    const found = kept.find(([, other]) => other !== undefined && `${path}/`.startsWith(`${other}/`));
-    if (found !== undefined) report(['tokens', index, 'path'], `is a path of ${found[0]}`);
-  }
-}
-
-/** The same of a configuration that was added to: what is wrong with the paths of its token files. */
-export function tokenPathFaults(config: object): readonly string[] {
-  const decoded = config as Partial<Decoded>;
-  const faults: string[] = [];
-  checkTokenPaths(decoded, undefined, (_, message) => faults.push(message));
-  checkPaths(decoded, (_, message) => faults.push(message));
-  return faults;
-}
-
-/** Those that a plug-in's or listener's block names. */
-function pathsIn(place: string, block: unknown): readonly (readonly [string, string])[] {
-  const values = typeof block === 'object' && block !== null ? Object.values(block) : [block];
-  return values.flatMap((value) =>
-    typeof value === 'string' && value.startsWith('/') ? [[place, value] as const] : [],
-  );
 }
 
 function checkListeners(

@@ -35,19 +35,8 @@ export type YamlText = {
 export function readYaml(text: string): YamlText {
   if (Buffer.byteLength(text) > MAX_BYTES) return unreadable('is larger than 1 MiB');
   if (isBottomless(text)) return unreadable(TOO_DEEP);
-  const lines = new LineCounter();
-  const document = parseDocument(text, {
-    version: '1.2',
-    schema: 'core',
-    resolveKnownTags: false,
-    strict: true,
-    uniqueKeys: true,
-    stringKeys: true,
-    merge: false,
-    prettyErrors: false,
-    lineCounter: lines,
-  });
-  const lineOf = (path: Path) => findLine(document, lines, path);
+  const { document, lines } = parse(text);
+  const lineOf = findingLines(text, { document, lines });
   const faults: YAMLError[] = [...document.errors, ...document.warnings];
   const fatal = faults.filter(({ code }) => !UNDERSTOOD.has(code));
   const told = (fatal.length > 0 ? fatal.slice(0, MAX_SYNTAX_PROBLEMS) : faults).map((fault) => ({
@@ -83,6 +72,34 @@ function isBottomless(text: string): boolean {
     if (parser.stack.length > MAX_OPEN) return true;
   }
   return false;
+}
+
+type Parsed = { readonly document: Document; readonly lines: LineCounter };
+
+function parse(text: string): Parsed {
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    version: '1.2',
+    schema: 'core',
+    resolveKnownTags: false,
+    strict: true,
+    uniqueKeys: true,
+    stringKeys: true,
+    merge: false,
+    prettyErrors: false,
+    lineCounter: lines,
+  });
+  return { document, lines };
+}
+
+/** The text alone is kept, as long as the configuration is in use: what is parsed takes fifty times its room. */
+function findingLines(text: string, parsed: Parsed): YamlText['lineOf'] {
+  let held = new WeakRef(parsed);
+  return (path) => {
+    const again = held.deref() ?? parse(text);
+    held = new WeakRef(again);
+    return findLine(again, path);
+  };
 }
 
 function unreadable(message: string): YamlText {
@@ -130,7 +147,7 @@ function copy(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value), (key, inner) => (isInherited(key) ? undefined : inner));
 }
 
-function findLine(document: Document, lines: LineCounter, path: Path): number | undefined {
+function findLine({ document, lines }: Parsed, path: Path): number | undefined {
   let offset: number | undefined;
   let node: unknown = document.contents;
   for (const part of path) {

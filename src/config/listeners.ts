@@ -27,7 +27,9 @@ const socketMap = (defaultMode: string) =>
         defaultMode,
       ),
       strictPeer: withDefault(
-        flag('Refuse every caller on a kernel without SO_PEERPIDFD (before 6.5).'),
+        flag(
+          'Refuse callers that the kernel cannot pin, and to start on one without SO_PEERPIDFD (before 6.5).',
+        ),
         false,
       ),
       maxConnections: withDefault(count('Open connections in all.', 1, 65_536), 1024),

@@ -40,8 +40,8 @@ function isAudience(value: unknown): value is string {
 
 /**
  * Exact names, and globs where the rule gives some: `*` stands for a run of
- * characters other than `/`, `**` for any. A glob never reaches the issuer, as URLs
- * are compared, nor what lies below it: such a token would be a client assertion to us.
+ * characters other than `/`, `**` for any. A glob never reaches the issuer, however it
+ * is spelt, nor what lies below it: such a token would be a client assertion to us.
  */
 export function compileAudiences(
   rule: {
@@ -53,12 +53,21 @@ export function compileAudiences(
 ): AudienceMatch {
   const exact = new Set(rule.audiences);
   const patterns = rule.audiencePatterns.map(compileGlob);
-  const own = `${new URL(issuer).href.replace(/\/$/, '')}/`;
-  const isOurs = (one: string) =>
-    one === issuer || (URL.canParse(one) && `${new URL(one).href}/`.startsWith(own));
+  const own = placeOf(issuer);
+  const isOurs = (one: string) => one === issuer || (own !== undefined && placeOf(one)?.startsWith(own));
   const isAllowed = (one: string) =>
     exact.has(one) || (patterns.some((isMatch) => isMatch(one)) && !isOurs(one));
   return (audience) => (audience.length === 1 || rule.multipleAudiences) && audience.every(isAllowed);
+}
+
+/** Where a URL points, with a slash at its end: one text for its many spellings. Undefined: it is no URL. */
+function placeOf(text: string): string | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const { protocol, hostname, port, pathname } = new URL(text);
+  const path = pathname.replace(/%([\da-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number(`0x${hex}`)),
+  );
+  return `${protocol}//${hostname.replace(/\.$/, '')}:${port}${path.replace(/\/*$/, '/')}`;
 }
 
 /** Throws RangeError. */

@@ -19,6 +19,7 @@ export const ERROR_SENTENCES = {
   not_found: 'There is no such thing here.',
   method_not_allowed: 'This path does not take this method.',
   request_too_large: 'The request body is too large.',
+  unsupported_encoding: 'A body that is compressed or encoded otherwise is not taken: send it as it is.', // RFC 9110 section 15.5.16
   request_timeout: 'The request did not arrive in time.',
   too_many_requests: 'This caller asks too often.', // RFC 6585 section 4
   conflict: 'Somebody else made a change first, or this change is not allowed now.',

@@ -66,6 +66,7 @@ export const ERROR_STATUS: Readonly<Record<ErrorCode, number>> = {
   not_found: 404,
   method_not_allowed: 405,
   request_too_large: 413,
+  unsupported_encoding: 415,
   request_timeout: 408,
   conflict: 409,
   too_many_requests: 429,
@@ -97,6 +98,7 @@ export function createFrame(parts: FrameParts): (request: IncomingMessage, respo
       if (isLocal) assertDirect(context);
       if (methods === undefined) throw new IssuerError('not_found', 'no door has this path'); // which may hold anything: it is not logged
       if (found === undefined) throw methodNotAllowed(context, methods);
+      if (found.route.method !== 'GET') assertNotEncoded(context);
       await found.route.handle(context);
     } catch (error) {
       const [beside] = match?.methods.values() ?? [];
@@ -154,6 +156,14 @@ function assertDirect(context: Context): void {
     if (FORWARDED.has(name) || name.startsWith('x-forwarded-'))
       throw new IssuerError('forwarded_request', `it has the header ${name.slice(0, 100)}`);
   }
+}
+
+/** No door decodes a body, and what is not decoded would be read as something else (RFC 9110 section 12.5.3). */
+function assertNotEncoded(context: Context): void {
+  const coding = context.req.headers['content-encoding'];
+  if (coding === undefined || /^\s*(?:identity)?\s*$/i.test(coding)) return;
+  context.set('Accept-Encoding', 'identity');
+  throw new IssuerError('unsupported_encoding', `Content-Encoding is ${coding.slice(0, 100)}`);
 }
 
 function methodNotAllowed(context: Context, methods: Methods): IssuerError {

@@ -47,4 +47,5 @@ export function errorAnswer(description: string): Part {
 export const bodyErrors: Part = {
   400: errorAnswer('The request is malformed'),
   413: errorAnswer('The body is over 64 KiB'),
+  415: errorAnswer('The body has a Content-Encoding'),
 };

@@ -36,6 +36,7 @@ const SO_PEERGROUPS = 59;
 const SO_PEERPIDFD = 77;
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
+const SOCK_STREAM_CLOEXEC = 0o2000001;
 const SOCK_DGRAM_CLOEXEC = 0o2000002;
 const MSG_NOSIGNAL = 0x4000;
 const POLLIN = 1;
@@ -90,6 +91,20 @@ export function peerCredentials(fd: number): Credentials {
 /** SO_PEERPIDFD (Linux 6.5): a new descriptor of the process that called connect(). Older: throws ENOPROTOOPT. */
 export function peerPidfd(fd: number): number {
   return getIntegerOption(fd, SO_PEERPIDFD, 'SO_PEERPIDFD');
+}
+
+/** Whether the kernel knows that option: a socket without a peer has no process to name, which is another error. */
+export function hasPeerPidfd(): boolean {
+  const fd = calls.socket(AF_UNIX, SOCK_STREAM_CLOEXEC, 0);
+  if (fd < 0) throw systemError('socket');
+  try {
+    calls.close(peerPidfd(fd));
+    return true;
+  } catch (error) {
+    return errnoOf(error) !== 'ENOPROTOOPT';
+  } finally {
+    calls.close(fd);
+  }
 }
 
 /** SO_PEERGROUPS (Linux 4.13): the supplementary groups of whoever called connect(). */

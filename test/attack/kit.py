@@ -69,6 +69,24 @@ def ask(sock, target="/"):
     return reply(sock)
 
 
+def deny_option(option, errno):
+    """From now on getsockopt(2) fails for this option, for us and whatever we become: a seccomp filter."""
+    number = {"x86_64": 55, "aarch64": 209}[os.uname().machine]
+    load, equal, answer = 0x20, 0x15, 0x06
+    code = [
+        (load, 0, 0, 0),  # the number of the call
+        (equal, 0, 3, number),
+        (load, 0, 0, 32),  # its third argument
+        (equal, 0, 1, option),
+        (answer, 0, 0, 0x50000 | errno),
+        (answer, 0, 0, 0x7FFF0000),
+    ]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
+    filter = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program))
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, filter, 0, 0):  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
 def fork(child, orphan=False):
     """Runs `child` in a process of its own, which ends with this one unless it is to be an orphan; returns its pid."""
     pid = os.fork()

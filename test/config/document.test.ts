@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { queryObjects } from 'node:v8';
+import { Document } from 'yaml';
 import { readYaml } from '../../src/config/document.ts';
 import { problemsOf } from './tables.ts';
 
@@ -58,6 +61,13 @@ test('a path has the line of its key, or of what is nearest above it', () => {
   assert.equal(lineOf(['rules', 1, 'name']), 6);
   assert.equal(lineOf(['rules', 0, 'subject']), 3);
   assert.equal(lineOf(['issuer']), undefined);
+});
+
+test('what was parsed is not kept for the lines, which are told all the same', async () => {
+  const { lineOf } = readYaml('a: 1\nb: 2\n');
+  await nextTurn(); // until then whoever may be asked for again is kept
+  assert.equal(queryObjects(Document), 0);
+  assert.equal(lineOf(['b']), 2);
 });
 
 test('a file that is no map, or empty, is told', async () => {

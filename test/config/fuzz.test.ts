@@ -9,6 +9,7 @@ import { ConfigError, describeConfig, type FindMore, loadConfig } from '../../sr
 import { doors } from '../../src/doors/index.ts';
 import { stores } from '../../src/stores/index.ts';
 import { recordStores } from '../../src/stores/records.ts';
+import { runs } from '../fakes/runs.ts';
 import { isValid } from './json-schema.ts';
 
 const ROOT = new URL('../../', import.meta.url);
@@ -103,7 +104,7 @@ test('whatever a file holds, it is taken or told', async () => {
     fc.asyncProperty(tree, async (value) => {
       await assertTakenOrTold(stringify(value));
     }),
-    { numRuns: 150 },
+    { numRuns: runs(150) },
   );
 });
 
@@ -116,7 +117,7 @@ test('whatever text a file is, it is taken or told', async () => {
     fc.asyncProperty(text, async (value) => {
       await assertTakenOrTold(value);
     }),
-    { numRuns: 250 },
+    { numRuns: runs(250) },
   );
 });
 
@@ -131,7 +132,7 @@ test('an example with a character changed is taken or told', async () => {
     fc.asyncProperty(place, fc.nat({ max: 3 }), put, async (at, length, text) => {
       await assertTakenOrTold(EXAMPLE.slice(0, at) + text + EXAMPLE.slice(at + length));
     }),
-    { numRuns: 150 },
+    { numRuns: runs(150) },
   );
 });
 
@@ -187,6 +188,6 @@ test('whatever the environment holds, it is taken or told', async () => {
       const env = Object.fromEntries(pairs.map(([suffix, text]) => [`MINTMARK_${suffix}`, text]));
       await assertTakenOrTold(EXAMPLE, env);
     }),
-    { numRuns: 150 },
+    { numRuns: runs(150) },
   );
 });

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { resolve } from 'node:path';
 import { test } from 'node:test';
 import * as v from 'valibot';
 import { decodeTree } from '../../src/config/decode.ts';
@@ -200,34 +199,5 @@ test("what the schema library says is told in the file's words", () => {
   assert.deepEqual(
     problems.map(({ path, message }) => `${path} ${message}`),
     ['name must not be empty', 'list must have at most 1 items'],
-  );
-});
-
-test('a token file overwrites nothing that is read or kept', async () => {
-  const paths = [
-    '/etc/kek',
-    '/keys/ring.sealed',
-    '/etc/tls.key',
-    '/run/a.sock.lock',
-    resolve('mintmark.yaml'),
-  ];
-  const entries = paths.map((path) => `  - { path: ${path}, audience: a, owner: web }`);
-  const text = `issuer: https://id.example.com
-socket: /run/a.sock
-public: { listen: 127.0.0.1:8443, tls: { certificate: /etc/tls.crt, key: /etc/tls.key } }
-keys: { store: { file: /keys }, encryption: { file: /etc/kek } }
-tokens:
-${entries.join('\n')}
-`;
-  const problems = (await problemsOf(text)).filter((line) => line.includes('tokens'));
-  assert.deepEqual(
-    problems.map((line) => line.replace(/^.*?: /, '')),
-    [
-      'tokens[0].path: is a path of keys.encryption.file',
-      'tokens[1].path: is a path of keys.store',
-      'tokens[2].path: is a path of public.tls',
-      'tokens[3].path: is a path of the lock of socket.path',
-      'tokens[4].path: is a path of the configuration',
-    ],
   );
 });

@@ -116,11 +116,34 @@ suite('the audiences of a rule', () => {
   test('a pattern never reaches the issuer nor what lies below it, a name does', () => {
     assert.equal(matches('**', ISSUER), false);
     assert.equal(matches('https://*', ISSUER), false);
-    for (const spelling of [`${ISSUER}/`, `${ISSUER}:443`, ISSUER.toUpperCase(), `${ISSUER}/connect/token`])
+    const host = new URL(ISSUER).host;
+    for (const spelling of [
+      `${ISSUER}/`,
+      `${ISSUER}:443`,
+      ISSUER.toUpperCase(),
+      `${ISSUER}/connect/token`,
+      `https://user@${host}`,
+      `https://user:word@${host}:443/`,
+      `https://%${host.charCodeAt(0).toString(16)}${host.slice(1)}`,
+      `https://${host}.`,
+      `https://${host}.:443/connect`,
+      `https:\\\\${host}`,
+      `${ISSUER}?a#b`,
+    ])
       assert.equal(matches('**', spelling), false, spelling);
     assert.equal(matches('**', `${ISSUER}.example.net`), true);
     const named = { audiences: [ISSUER], audiencePatterns: [], multipleAudiences: false };
     assert.equal(compileAudiences(named, ISSUER)([ISSUER]), true);
+  });
+
+  test('nor the issuer below a path, however that is spelt', () => {
+    const rule = { audiences: [], audiencePatterns: ['**'], multipleAudiences: false };
+    const allows = compileAudiences(rule, 'https://id.example.com/acme');
+    for (const path of ['acme', '%61cme', 'x/../acme', '%2e/acm%65/connect', 'acme%2Fconnect/%zz', 'acme//'])
+      assert.equal(allows([`https://user@id.example.com./${path}`]), false, path);
+    for (const path of ['', '/acme2', '/Acme', '/%2561cme'])
+      assert.equal(allows([`https://id.example.com${path}`]), true, path);
+    assert.equal(allows(['https://id.example.com:8443/acme']), true);
   });
 
   test('more than four wildcards are refused', () => {

@@ -72,6 +72,22 @@ suite('the frame around the doors', () => {
     }
   });
 
+  test('refuses a body that says to be encoded, on every surface, and says what is taken', async (t) => {
+    for (const surface of ['workload', 'admin', 'public', 'private'] as const) {
+      const { ask } = await serve(t, doorOf(ok.routes[0]!.handle, surface));
+      const post = (coding: string) =>
+        ask('/x', { method: 'POST', headers: { 'Content-Encoding': coding }, body: '{}' });
+      for (const coding of ['gzip', 'GZIP', 'identity, gzip', 'x', 'br']) {
+        const { status, headers, text } = await post(coding);
+        assert.deepEqual([status, headers['accept-encoding']], [415, 'identity'], coding);
+        assert.equal(JSON.parse(text).error, 'unsupported_encoding');
+      }
+      for (const coding of ['identity', ' Identity ', '']) assert.equal((await post(coding)).status, 200);
+    }
+    const reading = await serve(t, doorOf(ok.routes[0]!.handle, 'public', 'GET'));
+    assert.equal((await reading.ask('/x', { headers: { 'Content-Encoding': 'gzip' } })).status, 200);
+  });
+
   test('refuses what came through a proxy or a browser, on the local sockets only', async (t) => {
     const headers = {
       Origin: 'null',

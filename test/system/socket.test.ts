@@ -1,7 +1,9 @@
 /** Hostile and broken requests on the workloads' socket of the whole program, and who they come from. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { before, describe, it, type TestContext } from 'node:test';
 import { python, startActor } from '../attack/actor.ts';
@@ -11,6 +13,7 @@ import {
   AUDIENCE,
   createPlace,
   defer,
+  launch,
   OTHER_UID,
   OWN_UID,
   type Place,
@@ -216,6 +219,26 @@ os.environ["REQUEST"] = call.decode().replace("HTTP/1.1", "HTTP/1.0")
 os.execv("/bin/sh", ["sh", "-c", 'printf %s "$REQUEST" >&9; tr "\\\\r\\\\n" "  " <&9; echo'])`,
     );
     assert.match(answer, / 403 .*"peer_changed"/);
+  });
+});
+
+describe('socket.strictPeer', () => {
+  it('refuses to start on a kernel without SO_PEERPIDFD, and leaves nothing behind', async (t) => {
+    const place = await createPlace(t);
+    const socket = { path: place.socket, strictPeer: true };
+    writeConfig(place, { socket, keys: { store: { file: place.state } } });
+    const wrapper = python('older.py');
+    const server = launch(t, place, { wrapper });
+    assert.equal(await server.ended, 1);
+    assert.match(
+      server.output(),
+      /^mintmark: socket\.strictPeer is set, and this kernel has no SO_PEERPIDFD/m,
+    );
+    assert.deepEqual([existsSync(place.state), readdirSync(join(place.socket, '..'))], [false, []]);
+    await (await start(t, place)).stop();
+    writeConfig(place);
+    await start(t, place, { wrapper });
+    await mint(place.socket, { aud: AUDIENCE });
   });
 });
 

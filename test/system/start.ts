@@ -158,6 +158,8 @@ export type StartOptions = {
   readonly uid?: number;
   /** A file, such as a device, in place of the log. */
   readonly stdout?: string;
+  /** A program that becomes the server. */
+  readonly wrapper?: readonly string[];
 };
 
 /** Starts `serve` and waits until it is ready; ended, by its pid, with the test. Throws what it said instead. */
@@ -177,7 +179,8 @@ export function launch(scope: Scope, place: Place, options: StartOptions = {}): 
   const stdout = openSync(options.stdout ?? log, 'a');
   const stderr = openSync(`${log}.err`, 'a');
   const args = options.args ?? ['--config', place.config];
-  const child = spawn(process.execPath, [PROGRAM, 'serve', ...args], {
+  const [program = '', ...rest] = [...(options.wrapper ?? []), process.execPath, PROGRAM, 'serve', ...args];
+  const child = spawn(program, rest, {
     ...surroundings(options),
     stdio: ['ignore', stdout, stderr],
   });

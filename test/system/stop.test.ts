@@ -49,6 +49,29 @@ describe('SIGTERM', { concurrency: true }, () => {
     );
   });
 
+  for (const [when, file] of [
+    ['before a line of ours but the first is loaded', './cli.ts'],
+    ['before anything is opened', '../compose.ts'],
+    ['while the key store is opened', '../stores/kek.ts'],
+    ['while the listeners are opened', '../doors/status.ts'],
+  ] as const)
+    it(`ends a start too, with 0 and nothing left: ${when}`, { timeout: 60_000 }, async (t) => {
+      const place = await createPlace(t);
+      writeConfig(place, keptIn(place));
+      const signals = `import { registerHooks } from 'node:module';
+registerHooks({ resolve(name, context, next) {
+  if (name === '${file}') process.kill(process.pid, 'SIGTERM');
+  return next(name, context);
+} });`;
+      const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(signals)}`;
+      const server = launch(t, place, { env: { NODE_OPTIONS } });
+      assert.equal(await server.ended, 0, server.output());
+      assert.deepEqual(
+        readdirSync(join(place.directory, 'run')).filter((name) => name.endsWith('.sock')),
+        [],
+      );
+    });
+
   it('cuts off a call that does not end within stopWithin', async (t) => {
     const place = await createPlace(t);
     writeConfig(place, { stopWithin: '1s' });

@@ -70,6 +70,7 @@ const OWN: Readonly<Record<ErrorCode, Word>> = {
   not_found: 'invalid_request',
   method_not_allowed: 'invalid_request',
   request_too_large: 'invalid_request',
+  unsupported_encoding: 'invalid_request',
   request_timeout: 'invalid_request',
   too_many_requests: 'slow_down',
   conflict: 'invalid_request',
