@@ -25,8 +25,8 @@ node_modules/.installed: package.json package-lock.json
 run: setup ## Start a development issuer, mint a token, verify it by the published JWKS, keep serving
 	@node scripts/run.ts
 
-test: setup ## Run the everyday tests
-	$(TEST) --test-concurrency=4 $(EVERYDAY)
+test: build ## Run the everyday tests, on the built program
+	MINTMARK_TEST_PROGRAM=dist/main.js $(TEST) --test-concurrency=4 $(EVERYDAY)
 
 check: setup ## Format, lint, types, and that generated files are what the sources make
 	biome check --error-on-warnings .
@@ -45,8 +45,7 @@ bench: build ## Measure the built program; prints a table and writes bench.json
 
 e2e: build ## Containers, Prometheus, foreign verifiers, load and kill tests (needs Docker, Go, Python)
 	$(TEST) --test-concurrency=1 'test/e2e/**/*.test.ts' 'test/clients/**/*.test.ts'
-	MINTMARK_TEST_PROGRAM=dist/main.js $(TEST) 'test/oauth/**/*.test.ts'
-	MINTMARK_TEST_RUNS=all $(TEST) test/config/fuzz.test.ts test/config/salvage.test.ts
+	MINTMARK_TEST_RUNS=all $(TEST) test/config/fuzz.test.ts test/config/salvage.test.ts test/chart/values.test.ts
 
 cluster: build ## Helm, sidecars, replicas and outages on a real Kubernetes (needs root, Go 1.26, Docker)
 	test/cluster/cluster run $(TEST) --test-concurrency=1 'test/cluster/**/*.test.ts'

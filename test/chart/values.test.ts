@@ -8,6 +8,7 @@ import { parse } from 'yaml';
 import { isMap } from '../../src/core/json.ts';
 import { settings } from '../../src/doors/webhook-settings.ts';
 import { isValid } from '../config/json-schema.ts';
+import { runs } from '../fakes/runs.ts';
 import { isMissing } from '../stores/requires.ts';
 import { CHART, hasHelm, helm, NO_HELM, ROOT, run, scenarios, valuesOf } from './helm.ts';
 
@@ -210,7 +211,8 @@ test('no value that is taken away by null makes helm stumble', async (t) => {
   const paths = Object.entries(defaults).flatMap(([key, value]) =>
     isMap(value) ? [key, ...Object.keys(value).map((inner) => `${key}.${inner}`)] : [key],
   );
-  for (const path of paths) {
+  const step = paths.length / runs(paths.length);
+  for (const path of paths.filter((_, index) => index % step < 1)) {
     const { stderr } = await helm('template', 'x', CHART, ...valuesOf('authority'), '--set', `${path}=null`);
     assert.match(stderr, /^$|missing propert|issuer is required/, path);
   }

@@ -23,7 +23,9 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const PROGRAM = resolve(ROOT, process.env.MINTMARK_TEST_PROGRAM ?? 'src/main.ts');
+/** The program as it is written, module by module. */
+export const SOURCE = resolve(ROOT, 'src/main.ts');
+const PROGRAM = resolve(ROOT, process.env.MINTMARK_TEST_PROGRAM ?? SOURCE);
 
 /** Whatever a test or a suite hangs its clean-up on. */
 export type Scope = { after(clean: () => Promise<void>): void };
@@ -160,6 +162,8 @@ export type StartOptions = {
   readonly stdout?: string;
   /** A program that becomes the server. */
   readonly wrapper?: readonly string[];
+  /** Another entry point than the one under test. */
+  readonly main?: string;
 };
 
 /** Starts `serve` and waits until it is ready; ended, by its pid, with the test. Throws what it said instead. */
@@ -178,8 +182,8 @@ export function launch(scope: Scope, place: Place, options: StartOptions = {}): 
   const log = join(place.directory, `log-${Math.random().toString(36).slice(2)}`);
   const stdout = openSync(options.stdout ?? log, 'a');
   const stderr = openSync(`${log}.err`, 'a');
-  const args = options.args ?? ['--config', place.config];
-  const [program = '', ...rest] = [...(options.wrapper ?? []), process.execPath, PROGRAM, 'serve', ...args];
+  const { args = ['--config', place.config], main = PROGRAM } = options;
+  const [program = '', ...rest] = [...(options.wrapper ?? []), process.execPath, main, 'serve', ...args];
   const child = spawn(program, rest, {
     ...surroundings(options),
     stdio: ['ignore', stdout, stderr],

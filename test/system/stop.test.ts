@@ -13,6 +13,7 @@ import {
   type Place,
   type Server,
   type Settings,
+  SOURCE,
   start,
   until,
   writeConfig,
@@ -64,7 +65,7 @@ registerHooks({ resolve(name, context, next) {
   return next(name, context);
 } });`;
       const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(signals)}`;
-      const server = launch(t, place, { env: { NODE_OPTIONS } });
+      const server = launch(t, place, { env: { NODE_OPTIONS }, main: SOURCE });
       assert.equal(await server.ended, 0, server.output());
       assert.deepEqual(
         readdirSync(join(place.directory, 'run')).filter((name) => name.endsWith('.sock')),

@@ -71,6 +71,7 @@ export async function startVultr(scope: Scope, vultr: Settings = {}, settings: S
     clients: CLIENTS,
     resources: [{ audience: API, scopes: ['orders.read'] }],
     allowPrivateIssuers: true,
+    spareKeys: 0,
     ...vultr,
   };
   const oauth = { people: { passwords: { cost: 10 } } };
