@@ -79,8 +79,18 @@ export type Manifest = {
   readonly [field: string]: any;
 };
 
+const rendered = new Map<string, Promise<readonly Manifest[]>>();
+
+/** Rendered once for all who ask for the same. Throws where helm does. */
+export function render(...args: readonly string[]): Promise<readonly Manifest[]> {
+  const name = args.join(' ');
+  const found = rendered.get(name) ?? renderAnew(...args);
+  rendered.set(name, found);
+  return found;
+}
+
 /** Throws where helm does. */
-export async function render(...args: readonly string[]): Promise<readonly Manifest[]> {
+export async function renderAnew(...args: readonly string[]): Promise<readonly Manifest[]> {
   const { code, stdout, stderr } = await helm(
     'template',
     'mintmark',

@@ -4,7 +4,17 @@ import { test } from 'node:test';
 import { injectPod } from '../../src/injection/inject.ts';
 import { CONTEXT, containerOf, pod, SETTINGS } from '../injection/pods.ts';
 import { isMissing } from '../stores/requires.ts';
-import { find, hasHelm, type Manifest, NAMESPACE, NO_HELM, render, scenarios, valuesOf } from './helm.ts';
+import {
+  find,
+  hasHelm,
+  type Manifest,
+  NAMESPACE,
+  NO_HELM,
+  render,
+  renderAnew,
+  scenarios,
+  valuesOf,
+} from './helm.ts';
 
 const REVIEWS = { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] };
 const PODS = { apiGroups: [''], resources: ['pods', 'namespaces'], verbs: ['get', 'list', 'watch'] };
@@ -126,7 +136,7 @@ test('cert-manager brings the CA bundle, and a certificate for the names that ar
 
 test('the key-encryption key: 32 bytes, another for each installation, kept and unchangeable', async (t) => {
   if (isMissing(t, hasHelm, NO_HELM)) return;
-  const rendered = async () => find(await render(...valuesOf('authority')), 'Secret', 'mintmark-kek');
+  const rendered = async () => find(await renderAnew(...valuesOf('authority')), 'Secret', 'mintmark-kek');
   const [one, other] = await Promise.all([rendered(), rendered()]);
   assert.equal(Buffer.from(one.data.kek, 'base64').length, 32);
   assert.notEqual(one.data.kek, other.data.kek);
