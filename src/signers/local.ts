@@ -4,6 +4,7 @@
  * back would cost as much.
  */
 import { constants, sign as cryptoSign, type KeyObject, type SigningOptions } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { IssuerError } from '../core/errors.ts';
 import type { RingKey } from '../core/key-ports.ts';
 import { activeKey, type KeyRing } from '../core/key-ring.ts';
@@ -122,21 +123,33 @@ type Job = {
   reject(error: unknown): void;
 };
 
+const CORES = availableParallelism();
+const TOGETHER = 8;
+
 /**
  * What is asked for in one turn of the event loop goes to the threads together: to
- * wake them one by one costs more than an elliptic curve's signature.
+ * wake them one by one costs more than an elliptic curve's signature. What comes back
+ * is handed on together too, for as long as every thread has more to sign: answers
+ * one by one would take the cores from the signatures more often than they need.
  */
 function createQueue(): (algorithm: Algorithm, bytes: Buffer, input: ReadyKey['input']) => Promise<Buffer> {
   let waiting: Job[] = [];
   let inThreads = 0;
+  let signed: (() => void)[] = [];
 
   function signInThread({ algorithm, bytes, input, resolve, reject }: Job): void {
     inThreads++;
     cryptoSign(SCHEMES[algorithm].digest, bytes, input, (error, signature) => {
       inThreads--;
-      if (error === null) resolve(signature);
-      else reject(error);
+      signed.push(() => (error === null ? resolve(signature) : reject(error)));
+      if (inThreads <= CORES || signed.length >= TOGETHER) handOn();
     });
+  }
+
+  function handOn(): void {
+    const ready = signed;
+    signed = [];
+    for (const settle of ready) settle();
   }
 
   function flush(): void {

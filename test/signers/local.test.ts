@@ -112,4 +112,10 @@ suite('the local signer', () => {
       }),
     );
   });
+
+  test('leaves nobody waiting, however many ask at once', async () => {
+    const signer = signerOf(() => ring);
+    for (let count = 1; count <= 24; count++)
+      await Promise.all(Array.from({ length: count }, () => signer.sign(claimsFor(), 'RS256')));
+  });
 });
