@@ -21,7 +21,7 @@ import type { Policy } from './core/policy.ts';
 import type { Attestor, Clock } from './core/ports.ts';
 import type { RecordStore } from './core/records.ts';
 import type { Surface } from './doors/door.ts';
-import { open as openTokenFiles, type TokenFiles } from './doors/token-files.ts';
+import { open as openTokenFiles, type TokenFiles, untried } from './doors/token-files.ts';
 import { atMost } from './net/at-most.ts';
 import { effectiveUid } from './net/kernel.ts';
 import type { Log } from './observe/log.ts';
@@ -38,6 +38,8 @@ export type ServerParts = {
   readonly nodeVersion: string;
   /** Writes a line of the log, all of it; throws where it cannot. */
   readonly writeLog: (line: string) => void;
+  /** Resolves once somebody wants it to end. */
+  readonly stopped?: Promise<void> | undefined;
 };
 
 export type Server = {
@@ -78,12 +80,6 @@ const clock: Clock = {
   elapsed: () => performance.now() / 1000,
 };
 
-const NO_TOKEN_FILES: TokenFiles = {
-  missing: () => [],
-  keysChanged: () => undefined,
-  close: async () => undefined,
-};
-
 /** Stand-alone and authority, or a sidecar. Throws ConfigError, IssuerError or the system's error, with everything closed again. */
 export async function openServer({ loaded, ...given }: Start): Promise<Server> {
   assertStrictPeer(loaded.config.socket);
@@ -111,10 +107,11 @@ async function openIssuer(given: ServerParts): Promise<Server> {
     const parts = { ...(await openCore(given, closers)), assertOpen };
     effect = parts.effect;
     closers.push(() => parts.effect.tokenFiles.close());
-    await replaceTokenFiles(parts);
-    await writeAwsEnvironment(parts.effect.loaded, parts.env);
     const listeners = await openSurfaces(parts, closers);
     closers.push(() => listeners.close(parts.effect.loaded.config.stopWithinSeconds * 1000));
+    // Only now: whoever else serves the same sockets has the same files.
+    await replaceTokenFiles(parts);
+    await writeAwsEnvironment(parts.effect.loaded, parts.env);
     const { log } = parts.observers;
     return {
       log,
@@ -147,7 +144,7 @@ async function openCore(given: ServerParts, closers: Closers): Promise<Omit<Part
   const policy = await policyOf(loaded, attestor, names);
   const mistakes = await doorMistakes(config, { provable: attestor, isWhole: false });
   if (mistakes.length > 0) throw loaded.reject(mistakes);
-  const effect: Effect = { loaded, policy, coming: policy, tokenFiles: NO_TOKEN_FILES };
+  const effect: Effect = { loaded, policy, coming: policy, tokenFiles: untried(config.tokens) };
   const keys: Keys = await openKeys({
     config,
     clock,

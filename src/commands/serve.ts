@@ -28,9 +28,11 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
     if (isStopping) return EXIT.ok;
     // From here on it stands before it ends: what it opens has to be closed in order.
     const server = await openServer({ ...io, loaded, writeLog: io.write }).catch(async (error: Error) => {
+      if (isStopping) return undefined;
       if (error.name !== 'ConfigError') throw new CommandError(startFailure(error), EXIT.failed);
       throw new CommandError(await everyMistake(error, loaded, io.env), EXIT.usage);
     });
+    if (server === undefined) return EXIT.ok;
     const tell = (state: string) => {
       try {
         notify(io.env.NOTIFY_SOCKET, state);

@@ -10,7 +10,7 @@ import type { Issuer } from '../core/issuer.ts';
 import type { Attestor, Clock, SelectorKind, Workload } from '../core/ports.ts';
 import { createRelay } from '../core/relay.ts';
 import { createFrame, type Surface } from '../doors/door.ts';
-import { open as openTokenFiles, replaceFile, type TokenFiles } from '../doors/token-files.ts';
+import { open as openTokenFiles, replaceFile, type TokenFiles, untried } from '../doors/token-files.ts';
 import { atMost } from '../net/at-most.ts';
 import { effectiveUid } from '../net/kernel.ts';
 import { signers } from '../signers/index.ts';
@@ -29,6 +29,8 @@ export type SidecarParts = Omit<ServerParts, 'loaded'> & {
 };
 
 type Parts = SidecarParts & {
+  /** Refuses what it is asked from now on. */
+  readonly hangUp: () => Promise<void>;
   readonly observers: Observers;
   readonly attestor: Attestor;
   readonly issuer: Issuer;
@@ -53,11 +55,12 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
   const { config } = given.loaded;
   try {
     const parts = await openCore(given, closers);
-    await writeFiles(config.files);
-    const tokenFiles = await keepTokenFiles(parts);
+    // A stop does not wait for an authority that is silent; calls in flight end as they will.
+    let isStarting = true;
+    given.stopped?.then(() => (isStarting ? parts.hangUp() : undefined));
+    let tokenFiles = untried(config.tokens);
     closers.push(() => tokenFiles.close());
-    if (config.tokens.length === 0) parts.firstAnswer.seek();
-    const frame = await openFrames(parts, tokenFiles);
+    const frame = await openFrames(parts, () => tokenFiles.missing());
     const listeners = await openListeners({
       ...parts,
       config,
@@ -70,6 +73,11 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
       warn: parts.observers.warn,
     });
     closers.push(() => listeners.close(config.stopWithinSeconds * 1000));
+    // Only now: whoever else serves the same socket has the same files.
+    await writeFiles(config.files);
+    tokenFiles = await keepTokenFiles(parts);
+    if (config.tokens.length === 0) parts.firstAnswer.seek();
+    isStarting = false;
     return { log: parts.observers.log, addresses: listeners.addresses, reload: refuseReload, close };
   } catch (error) {
     await close();
@@ -103,7 +111,7 @@ async function openCore(given: SidecarParts, closers: (() => Promise<void> | voi
     reuse,
     patience: (fresh) => atMost(PATIENCE_SECONDS, fresh),
   });
-  return { ...given, observers, attestor, issuer, firstAnswer };
+  return { ...given, hangUp: opened.close, observers, attestor, issuer, firstAnswer };
 }
 
 async function noKubernetes(): Promise<never> {
@@ -134,13 +142,13 @@ async function keepTokenFiles({ loaded, issuer, clock, observers, gid }: Parts):
   });
 }
 
-async function openFrames(parts: Parts, tokenFiles: TokenFiles) {
+async function openFrames(parts: Parts, missing: TokenFiles['missing']) {
   const { loaded, issuer, observers, version, firstAnswer } = parts;
   const [status, explain] = await Promise.all([import('../doors/status.ts'), import('../doors/explain.ts')]);
   const notReady = () => [
     ...observers.notReady(),
     ...firstAnswer.notReady(),
-    ...tokenFiles.missing().map((path) => `no token in ${path} yet`),
+    ...missing().map((path) => `no token in ${path} yet`),
   ];
   observers.watchReadiness(notReady);
   const statusParts = { metrics: observers.metrics, notReady };

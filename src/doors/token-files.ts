@@ -61,6 +61,15 @@ const O_PATH = 0o10000000;
 /** Of half a token's life, so that many machines do not renew in step. */
 const JITTER = 0.1;
 
+/** Before they are opened: all are missing. */
+export function untried(files: readonly Pick<TokenFile, 'path'>[]): TokenFiles {
+  return {
+    missing: () => files.map(({ path }) => path),
+    keysChanged: () => undefined,
+    close: async () => undefined,
+  };
+}
+
 /** Resolves when each file was tried once. */
 export async function open(parts: TokenFilesParts): Promise<TokenFiles> {
   const { isPublished = () => true } = parts;

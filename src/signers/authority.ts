@@ -38,16 +38,21 @@ type Answer = { readonly status: number; readonly text: string; readonly retryAf
 export function open(parts: AuthorityParts): Authority {
   // A session that is taken up again would skip the check of the certificate.
   const agent = new Agent({ keepAlive: true, timeout: IDLE_MS, maxSockets: 32, maxCachedSessions: 0 });
+  const closing = new AbortController();
 
   async function post(path: string, fields: object): Promise<unknown> {
     const body = JSON.stringify(fields);
-    const answer = await persist(async () => {
-      const token = (await readFile(parts.tokenFile, 'latin1')).trim();
-      if (token.length > TOKEN_MAX_BYTES || !/^[\w.-]+$/.test(token))
-        throw new IssuerError('server_error', `${parts.tokenFile} holds no token`);
-      const ca = parts.caFile === undefined ? parts.ca : await readFile(parts.caFile, 'latin1');
-      return send(new URL(path, parts.url), { agent, ...(ca === undefined ? {} : { ca }) }, token, body);
-    }, parts.random);
+    const answer = await persist(
+      async () => {
+        const token = (await readFile(parts.tokenFile, 'latin1')).trim();
+        if (token.length > TOKEN_MAX_BYTES || !/^[\w.-]+$/.test(token))
+          throw new IssuerError('server_error', `${parts.tokenFile} holds no token`);
+        const ca = parts.caFile === undefined ? parts.ca : await readFile(parts.caFile, 'latin1');
+        return send(new URL(path, parts.url), { agent, ...(ca === undefined ? {} : { ca }) }, token, body);
+      },
+      parts.random,
+      closing.signal,
+    );
     return parseAnswer(answer);
   }
 
@@ -68,6 +73,7 @@ export function open(parts: AuthorityParts): Authority {
       };
     },
     async close() {
+      closing.abort();
       agent.destroy();
     },
   };
@@ -123,8 +129,13 @@ function fieldsOf(claimed: readonly Selector[], request: TokenRequest): object {
 }
 
 /** Faults of the way there are tried again with a wait that no two sidecars share. */
-async function persist(attempt: () => Promise<Answer>, random: () => number): Promise<Answer> {
+async function persist(
+  attempt: () => Promise<Answer>,
+  random: () => number,
+  closing: AbortSignal,
+): Promise<Answer> {
   for (let left = ATTEMPTS - 1; ; left--) {
+    if (closing.aborted) throw unavailable('the sidecar is stopping');
     try {
       const answer = await attempt();
       if (left === 0 || answer.status < 500) return answer;
@@ -132,7 +143,7 @@ async function persist(attempt: () => Promise<Answer>, random: () => number): Pr
       if (error instanceof IssuerError) throw error;
       if (left === 0) throw unavailable(`the authority does not answer: ${describe(error)}`, error);
     }
-    await sleep(WAIT_MS * (0.5 + random()));
+    await sleep(WAIT_MS * (0.5 + random()), undefined, { signal: closing }).catch(() => undefined);
   }
 }
 

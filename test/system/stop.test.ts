@@ -1,7 +1,7 @@
 /** Stopping, starting again on the same keys, and what a start refuses. */
 import assert from 'node:assert/strict';
 import { cpSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { before, describe, it, type TestContext } from 'node:test';
@@ -72,6 +72,28 @@ registerHooks({ resolve(name, context, next) {
         [],
       );
     });
+
+  it('ends with 0 a start that fails after it, such as one that waits for PostgreSQL', async (t) => {
+    const place = await createPlace(t);
+    const asked = Promise.withResolvers<void>();
+    const silent = createServer((socket) => {
+      socket.on('error', () => undefined);
+      t.after(() => socket.destroy());
+      asked.resolve();
+    });
+    t.after(() => silent.close());
+    await new Promise<void>((done) => silent.listen(0, '127.0.0.1', done));
+    const { port } = silent.address() as AddressInfo;
+    const [urlFile, kek] = [join(place.directory, 'url'), join(place.directory, 'kek')];
+    writeFileSync(urlFile, `postgres://a:b@127.0.0.1:${port}/a?sslmode=disable`, { mode: 0o400 });
+    writeFileSync(kek, 'k'.repeat(32), { mode: 0o400 });
+    writeConfig(place, { keys: { store: { postgres: { urlFile } }, encryption: { file: kek } } });
+    const server = launch(t, place);
+    await Promise.race([asked.promise, server.ended]);
+    server.signal('SIGTERM');
+    assert.equal(await server.ended, 0, server.output());
+    assert.doesNotMatch(server.output(), /mintmark:/);
+  });
 
   it('cuts off a call that does not end within stopWithin', async (t) => {
     const place = await createPlace(t);

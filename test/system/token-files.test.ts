@@ -66,6 +66,28 @@ describe('token files', { concurrency: true }, () => {
     assert.equal((await server.line('issued')).jti, payload.jti);
   });
 
+  it('stay as they are where a second start with the same configuration fails', async (t) => {
+    const place = await createPlace(t);
+    const file = tokenFile(place);
+    mkdirSync(join(place.directory, 'tokens'));
+    writeConfig(place, { rules: RULES, tokens: [file] });
+    await start(t, place);
+    const token = readFileSync(file.path, 'utf8');
+    const second = launch(t, place);
+    assert.equal(await second.ended, 1);
+    assert.match(second.output(), /another Mintmark serves/);
+    // On sockets of its own it stops at the port.
+    const [socket, admin] = [
+      join(place.directory, 'run', 'b.sock'),
+      join(place.directory, 'run', 'b-admin.sock'),
+    ];
+    writeConfig(place, { rules: RULES, tokens: [file], socket, admin: { path: admin } });
+    const third = launch(t, place);
+    assert.equal(await third.ended, 1);
+    assert.match(third.output(), new RegExp(`127\\.0\\.0\\.1:${place.port} is taken`));
+    assert.equal(readFileSync(file.path, 'utf8'), token);
+  });
+
   it('are replaced as a whole: whoever reads one meanwhile has the old token to its end', async (t) => {
     const place = await createPlace(t);
     const file = tokenFile(place);
