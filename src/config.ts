@@ -61,6 +61,8 @@ export type FindMore = (config: Config, isHarmed: (path: string) => boolean) => 
 
 export type LoadedConfig = {
   readonly config: Config;
+  /** Where it was read, if in a file. */
+  readonly source?: string | undefined;
   readonly warnings: readonly string[];
   /** The error for what is found later (the policy's compiler): `path` as in Problem, lines are added here. */
   reject(problems: readonly Problem[]): ConfigError;
@@ -82,6 +84,7 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
   }
   return {
     config: freeze(complete(decoded as Decoded, host)),
+    source: source.file && resolve(source.file),
     warnings: findings.warnings,
     reject,
   };

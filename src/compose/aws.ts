@@ -14,7 +14,7 @@ const OWNER_KINDS = ['unix:user:', 'unix:uid:'];
 
 /** `loaded` with what `awsToken` adds; throws ConfigError. */
 export function withAwsToken(loaded: LoadedConfig, env: Environment): LoadedConfig {
-  const { config, problems } = awsToken(loaded.config, env);
+  const { config, problems } = awsToken(loaded, env);
   if (problems.length > 0) throw loaded.reject(problems);
   return config === loaded.config ? loaded : { ...loaded, config };
 }
@@ -24,7 +24,7 @@ export function withAwsToken(loaded: LoadedConfig, env: Environment): LoadedConf
  * and the configuration has none; a problem where no rule says for whom. A variable that is empty says nothing.
  */
 export function awsToken(
-  config: Config,
+  { config, source }: Pick<LoadedConfig, 'config' | 'source'>,
   env: Environment,
 ): { readonly config: Config; readonly problems: readonly Problem[] } {
   if (!env.AWS_ROLE_ARN || config.tokens.some(({ audience }) => audience === AUDIENCE))
@@ -57,7 +57,7 @@ export function awsToken(
     principalTags: false,
   };
   const added = { ...config, tokens: [...config.tokens, entry] };
-  for (const { message } of pathFaults(added))
+  for (const { message } of pathFaults(added, source))
     problems.push({ path: 'tokens', message: `AWS_WEB_IDENTITY_TOKEN_FILE ${message}` });
   return { config: problems.length > 0 ? config : added, problems };
 }

@@ -17,7 +17,7 @@ export async function checkMeaning(
   loaded: LoadedConfig,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<readonly string[]> {
-  const aws = awsToken(loaded.config, env);
+  const aws = awsToken(loaded, env);
   const { problems, warnings } = await findMistakes(aws.config, () => false);
   const all = [...problems, ...aws.problems];
   if (all.length > 0) throw loaded.reject(all);

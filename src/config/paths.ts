@@ -1,6 +1,7 @@
 /** What settings say of files: a token file is replaced at its path, so that nothing that is read or kept may be there. */
 import { realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { temporaryName } from '../core/temporary-name.ts';
 import { formatPath, type Path } from './problems.ts';
 
 /** A setting that names a file or a directory which is read or kept, and how it is called; `*` stands for any key or index. */
@@ -31,8 +32,10 @@ export const KEPT: readonly (readonly [setting: string, name?: string])[] = [
   ['records.block.tls.*', 'records'],
 ];
 
-/** What SQLite and a listener have beside their file. */
+/** What SQLite has beside its file. */
 const BESIDE_RECORDS = ['-journal', '-shm', '-wal'];
+
+const AWS_ENV = 'aws.env';
 
 type Named = {
   readonly socket?: { readonly path: string } | undefined;
@@ -57,21 +60,53 @@ export function pathFaults(decoded: Named, file?: string): readonly PathFault[] 
     ...files.map(({ path }, index) => ({ at: ['files', index, 'path'], path })),
   ];
   const kept = keptPlaces(decoded, file);
-  const faults = written.flatMap(({ at, path }) => {
-    const own = spellings(path);
-    const found = kept.find((other) => own.some((each) => isWithin(each, other.path)));
-    return found === undefined ? [] : [{ path: at, message: `is a path of ${found.name}` }];
-  });
-  const taken = new Map<string, string>();
-  for (const { at, path } of [
+  const listening = [
     { at: ['socket', 'path'], path: socket?.path },
     { at: ['admin', 'path'], path: admin },
-    ...written,
-  ]) {
+  ];
+  return [
+    ...written.flatMap((each) => overwrites(each, kept)),
+    ...coincidences([...listening, ...written], written),
+  ];
+}
+
+type Setting = { readonly at: Path; readonly path: string };
+
+/** A file is written beside its path first, and whatever lies there is removed. */
+function overwrites({ at, path }: Setting, kept: readonly Place[]): readonly PathFault[] {
+  const found = (name: string) => {
+    const own = spellings(name);
+    return kept.find((other) => own.some((each) => isWithin(each, other.path)))?.name;
+  };
+  const itself = found(path);
+  if (itself !== undefined) return [{ path: at, message: `is a path of ${itself}` }];
+  const first = found(temporaryPath(path));
+  const beside = temporaryName(basename(path));
+  return first === undefined
+    ? []
+    : [{ path: at, message: `is written as ${beside} beside it first, a path of ${first}` }];
+}
+
+/** Each is told of where it comes second. */
+function coincidences(
+  all: readonly { readonly at: Path; readonly path: string | undefined }[],
+  written: readonly Setting[],
+): readonly PathFault[] {
+  const faults: PathFault[] = [];
+  const taken = new Map<string, string>();
+  const first = new Map(
+    written.flatMap(({ at, path }) =>
+      spellings(temporaryPath(path)).map((each) => [each, formatPath(at)] as const),
+    ),
+  );
+  for (const { at, path } of all) {
     if (path === undefined) continue;
     const own = spellings(path);
-    const other = own.map((each) => taken.get(each)).find((each) => each !== undefined);
+    const among = (places: ReadonlyMap<string, string>) =>
+      own.map((each) => places.get(each)).find((each) => each !== undefined);
+    const [other, later] = [among(taken), among(first)];
     if (other !== undefined) faults.push({ path: at, message: `is the path of ${other} too` });
+    if (later !== undefined) faults.push({ path: at, message: `is where ${later} is written first` });
     for (const each of own) if (!taken.has(each)) taken.set(each, formatPath(at));
   }
   return faults;
@@ -91,7 +126,10 @@ function keptPlaces(decoded: Named, file: string | undefined): readonly Place[] 
       ? []
       : [
           { name: 'the lock of socket.path', path: `${socket.path}.lock` },
-          { name: 'aws.env beside socket.path', path: join(dirname(socket.path), 'aws.env') },
+          ...[AWS_ENV, temporaryName(AWS_ENV)].map((name) => ({
+            name: 'aws.env beside socket.path',
+            path: join(dirname(socket.path), name),
+          })),
         ]),
     ...(admin === undefined ? [] : [{ name: 'the lock of admin.path', path: `${admin}.lock` }]),
   ];
@@ -116,6 +154,8 @@ function placesOf(
       placesOf(inner, deeper, name, [...at, Array.isArray(value) ? Number(each) : each]),
     );
 }
+
+const temporaryPath = (path: string): string => join(dirname(path), temporaryName(basename(path)));
 
 const isWithin = (path: string, other: string) => `${path}/`.startsWith(`${other}/`);
 

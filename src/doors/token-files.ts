@@ -9,6 +9,7 @@ import { basename, dirname } from 'node:path';
 import { IssuerError } from '../core/errors.ts';
 import type { Issuer } from '../core/issuer.ts';
 import type { EpochSeconds, Workload } from '../core/ports.ts';
+import { temporaryName } from '../core/temporary-name.ts';
 
 export type TokenFile = {
   readonly path: string;
@@ -146,7 +147,7 @@ type Rights = { readonly mode: number; readonly uid: number; readonly gid: numbe
 export async function replaceFile(path: string, text: string, rights: Rights): Promise<void> {
   const directory = await openDirectory(dirname(path));
   const inside = (name: string) => `/proc/self/fd/${directory.fd}/${name}`;
-  const temporary = inside(`.${basename(path)}.new`);
+  const temporary = inside(temporaryName(basename(path)));
   try {
     // One that a killed process left.
     await unlink(temporary).catch(() => undefined);

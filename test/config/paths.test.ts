@@ -64,6 +64,25 @@ tokens: [{ path: ${at(path)}, audience: a, owner: web }]`)
   assert.deepEqual(await faultsOf('kek', 'link/other'), []);
 });
 
+test('nor is it written first, under its temporary name, where something is kept or another is written', async () => {
+  const told = await faultsOf(
+    loadConfig,
+    `issuer: https://id.example.com
+socket: /run/.d.new
+keys: { store: memory, encryption: { file: /x/.awsk.new } }
+tokens:
+${['/x/awsk', '/x/b', '/x/.b.new', '/run/d', '/run/.aws.env.new']
+  .map((path) => `  - { path: ${path}, audience: a, owner: web }`)
+  .join('\n')}`,
+  );
+  assert.deepEqual(told.sort(), [
+    'socket.path is where tokens[3].path is written first',
+    'tokens[0].path is written as .awsk.new beside it first, a path of keys.encryption.file',
+    'tokens[2].path is where tokens[1].path is written first',
+    'tokens[4].path is a path of aws.env beside socket.path',
+  ]);
+});
+
 const KEPT_SETTINGS = `issuer: https://id.example.com
 socket: /run/a.sock
 keys: { store: { postgres: { urlFile: /f/1, tls: { ca: /f/2 } } } }

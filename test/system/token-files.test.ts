@@ -248,6 +248,19 @@ describe('AWS_ROLE_ARN', { concurrency: true }, () => {
     assert.equal(readFileSync(kek, 'utf8'), 'k'.repeat(32));
   });
 
+  it('with the path of the configuration itself is a mistake, to check too', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place, { rules: RULES });
+    const before = readFileSync(place.config, 'utf8');
+    const env = { AWS_ROLE_ARN: ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: place.config };
+    for (const command of ['check', 'serve']) {
+      const { code, stderr } = await mintmark([command, '--config', place.config], { env });
+      assert.equal(code, 2);
+      assert.match(stderr, /AWS_WEB_IDENTITY_TOKEN_FILE is a path of the configuration/);
+    }
+    assert.equal(readFileSync(place.config, 'utf8'), before);
+  });
+
   it('without a rule for AWS is a mistake in the configuration', async (t) => {
     const place = await createPlace(t);
     writeConfig(place);
