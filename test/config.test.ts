@@ -4,7 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { attestors } from '../src/attestors/index.ts';
-import { describeConfig, effectiveSettings, loadConfig } from '../src/config.ts';
+import {
+  describeConfig,
+  describeSidecar,
+  effectiveSettings,
+  loadConfig,
+  loadSidecar,
+} from '../src/config.ts';
 import { doors } from '../src/doors/index.ts';
 import { stores } from '../src/stores/index.ts';
 import { recordStores } from '../src/stores/records.ts';
@@ -133,6 +139,26 @@ test('the effective configuration is a file that says the same', async () => {
     assert.deepEqual((await load(describeConfig(config))).config, config);
     assert.deepEqual((await load(describeConfig(config, 'json'))).config, config);
     assert.equal(effectiveSettings(config).stopWithin, '10s');
+  }
+});
+
+test("a sidecar's effective configuration is a file that says the same", async () => {
+  const real = { attestors, doors, stores, records: recordStores };
+  const read = (text: string) => loadSidecar({ text, env: {}, tables: real, host: 'web-1' });
+  const url = 'https://mintmark.mintmark.svc:8443';
+  for (const text of [
+    `authority: { url: "${url}" }`,
+    `authority: { url: "${url}", reuseFloor: 'off', caFile: /f/ca, singleUse: [a] }
+attestors: { unix: { hashTimeoutSeconds: 7 }, docker: { timeoutSeconds: 2 } }
+doors: { fly: { audience: https://example.com } }
+status: 'off'
+tokens: [{ path: /t/aws, audience: sts.amazonaws.com, mode: "0440" }]
+files: [{ path: /t/google.json, content: "{}" }]
+stopWithin: 3s`,
+  ]) {
+    const { config } = await read(text);
+    assert.deepEqual((await read(describeSidecar(config))).config, config);
+    assert.deepEqual((await read(describeSidecar(config, 'json'))).config, config);
   }
 });
 

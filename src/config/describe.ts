@@ -47,14 +47,20 @@ export function describeConfig(config: Config, format: 'yaml' | 'json' = 'yaml')
 
 /** As `describeConfig`, for a sidecar. */
 export function describeSidecar(config: LoadedSidecar['config'], format: 'yaml' | 'json' = 'yaml'): string {
-  const { authority, status, ...rest } = config;
+  const { authority, status, attestors, doors, ...rest } = config;
   const { reuseFloor } = authority;
   const written = {
     ...authority,
     reuseFloor: reuseFloor === 'off' ? reuseFloor : formatDuration(reuseFloor),
   };
   return printed(
-    { authority: written, ...writtenMap(rest), status: status ? writtenMap(status) : 'off' },
+    {
+      authority: written,
+      ...writtenMap(rest),
+      status: status ? writtenMap(status) : 'off',
+      attestors,
+      doors,
+    },
     format,
   );
 }
