@@ -108,7 +108,11 @@ const ruleMap = v.strictObject({
     ),
   ),
   sourceIdentity: v.optional(
-    singleLine('AWS source identity; {fact} variables are filled in.', TEXT_LENGTH, '{unix.user}'),
+    singleLine(
+      'AWS source identity, in every token of the rule; {fact} variables are filled in.',
+      TEXT_LENGTH,
+      '{unix.user}',
+    ),
   ),
   explain: withDefault(flag('The caller may be told of this rule.'), true),
 });

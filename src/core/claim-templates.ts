@@ -34,6 +34,7 @@ export function compileClaims(sources: ClaimSources, parseText: ParseText): Clai
   const fields = Object.entries(sources.claims).map(
     ([name, value]) => [name, compileValue(value, `claims.${name}`, parse)] as const,
   );
+  // In every token, unlike tags: a caller could hide who its session is.
   if (sources.sourceIdentity !== undefined)
     fields.push([AWS_SOURCE_IDENTITY, compileValue(sources.sourceIdentity, 'sourceIdentity', parse)]);
   const render = (facts: Facts) => renderFields(fields, facts);

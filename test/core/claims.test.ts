@@ -122,7 +122,7 @@ suite('the claims of a rule', () => {
     assert.deepEqual(render({ claims: { app_name: 'rule' }, request }), { app_name: 'rule', region: 'fra' });
   });
 
-  test('AWS source identity has its own name', () => {
+  test('AWS source identity has its own name, and no caller goes without it', () => {
     const rendered = render({ claims: {}, sourceIdentity: '{unix.user}', facts: { 'unix.user': 'web' } });
     assert.deepEqual(rendered, { [SOURCE_IDENTITY]: 'web' });
   });
