@@ -10,6 +10,10 @@ import { replaceFile } from '../doors/token-files.ts';
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const AUDIENCE = 'sts.amazonaws.com';
+const ROLE_ARN = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
+/** AWS's. */
+const SESSION_NAME = /^[\w+=,.@-]{2,64}$/;
+const CONTROL = /\p{Cc}/u;
 const OWNER_KINDS = ['unix:user:', 'unix:uid:'];
 
 /** `loaded` with what `awsToken` adds; throws ConfigError. */
@@ -27,14 +31,14 @@ export function awsToken(
   { config, source }: Pick<LoadedConfig, 'config' | 'source'>,
   env: Environment,
 ): { readonly config: Config; readonly problems: readonly Problem[] } {
-  if (!env.AWS_ROLE_ARN || config.tokens.some(({ audience }) => audience === AUDIENCE))
-    return { config, problems: [] };
+  if (!env.AWS_ROLE_ARN) return { config, problems: [] };
+  const problems = [...faultsOfEnvironment(config, env)];
+  if (config.tokens.some(({ audience }) => audience === AUDIENCE)) return { config, problems };
   const rule = config.rules.find(
     (each) => allowsAws(each, config.issuer) && ownerOf(each.match) !== undefined,
   );
   const owner = rule && ownerOf(rule.match);
   const path = env.AWS_WEB_IDENTITY_TOKEN_FILE || join(dirname(config.socket.path), 'oidc_token');
-  const problems: Problem[] = [];
   if (!path.startsWith('/') || normalize(path) !== path)
     problems.push({
       path: 'tokens',
@@ -60,6 +64,27 @@ export function awsToken(
   for (const { message } of pathFaults(added, source))
     problems.push({ path: 'tokens', message: `AWS_WEB_IDENTITY_TOKEN_FILE ${message}` });
   return { config: problems.length > 0 ? config : added, problems };
+}
+
+/** What would stand in aws.env, each on a line of its own. */
+function faultsOfEnvironment({ tokens }: Config, env: Environment): readonly Problem[] {
+  const { AWS_ROLE_ARN: role = '', AWS_ROLE_SESSION_NAME: session } = env;
+  const problems: Problem[] = [];
+  if (!ROLE_ARN.test(role))
+    problems.push({
+      path: 'tokens',
+      message: 'AWS_ROLE_ARN is no role',
+      hint: 'such as arn:aws:iam::111122223333:role/web',
+    });
+  if (session && !SESSION_NAME.test(session))
+    problems.push({
+      path: 'tokens',
+      message: 'AWS_ROLE_SESSION_NAME is not 2 to 64 characters of \\w+=,.@-',
+    });
+  const { path = '' } = tokens.find(({ audience }) => audience === AUDIENCE) ?? {};
+  if (CONTROL.test(env.AWS_WEB_IDENTITY_TOKEN_FILE ?? '') || CONTROL.test(path))
+    problems.push({ path: 'tokens', message: "the path of AWS's token file has a control character" });
+  return problems;
 }
 
 /** A pattern that is wrong is told of where rules are compiled. */
@@ -97,7 +122,7 @@ export async function writeAwsEnvironment(
   return path;
 }
 
-/** AWS: 2 to 64 characters of [\w+=,.@-]. */
+/** One that SESSION_NAME takes. */
 function sessionName(host: string): string {
   return host
     .replace(/[^\w+=,.@-]/g, '-')

@@ -248,6 +248,26 @@ describe('AWS_ROLE_ARN', { concurrency: true }, () => {
     assert.equal(readFileSync(kek, 'utf8'), 'k'.repeat(32));
   });
 
+  it('that is no role, or with what would be a second line of aws.env, is a mistake, to check too', async (t) => {
+    const place = await createPlace(t);
+    const own = tokenFile(place);
+    for (const [env, mistake, tokens] of [
+      [{ AWS_ROLE_ARN: `${ROLE}\nLD_PRELOAD=/tmp/x.so` }, /AWS_ROLE_ARN is no role/, []],
+      [{ AWS_ROLE_ARN: `${ROLE}\nLD_PRELOAD=/tmp/x.so` }, /AWS_ROLE_ARN is no role/, [own]],
+      [{ AWS_ROLE_ARN: 'web' }, /AWS_ROLE_ARN is no role \(such as arn:aws:iam::/, []],
+      [{ AWS_ROLE_ARN: ROLE, AWS_ROLE_SESSION_NAME: 'a\nB=c' }, /AWS_ROLE_SESSION_NAME is not 2 to 64/, []],
+      [{ AWS_ROLE_ARN: ROLE, AWS_WEB_IDENTITY_TOKEN_FILE: '/x\nB=c' }, /has a control character/, []],
+      [{ AWS_ROLE_ARN: ROLE }, /has a control character/, [{ ...own, path: '/x\nB=c' }]],
+    ] as const) {
+      writeConfig(place, { rules: RULES, tokens });
+      for (const command of ['check', 'serve']) {
+        const { code, stderr } = await mintmark([command, '--config', place.config], { env });
+        assert.equal(code, 2);
+        assert.match(stderr, mistake);
+      }
+    }
+  });
+
   it('with the path of the configuration itself is a mistake, to check too', async (t) => {
     const place = await createPlace(t);
     writeConfig(place, { rules: RULES });
