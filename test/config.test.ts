@@ -133,6 +133,14 @@ test('what is found later is told with its line too', async () => {
   assert.equal(error.format(), 'mintmark.yaml:5: rules[0].subject: is empty');
 });
 
+test('an audience with a star that is taken exactly was rarely meant so', async () => {
+  const text = MINIMAL.replace('[sts.amazonaws.com]', '["https://*"]');
+  const { warnings } = await load(text);
+  assert.deepEqual(warnings, [
+    'rules[0].audiences: "https://*" is taken exactly, its * too: did you mean audiencePatterns?',
+  ]);
+});
+
 test('the effective configuration is a file that says the same', async () => {
   for (const text of [MINIMAL, `${MINIMAL}status: off\ntokens: [{ path: /t, audience: a, owner: web }]\n`]) {
     const { config } = await load(text);

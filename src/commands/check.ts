@@ -9,10 +9,11 @@ export const command: Command = {
   async run(invocation) {
     const { io, values } = invocation;
     const loaded = await loadConfiguration(invocation);
-    const [{ describeConfig, describeSidecar }, { checkMeaning }] = await Promise.all([
+    const [{ describeConfig, describeSidecar }, { checkMeaning, machineWarnings }] = await Promise.all([
       import('../config.ts'),
       import('../compose/check.ts'),
     ]);
+    for (const warning of machineWarnings(loaded.config)) io.writeError(`warning: ${warning}\n`);
     if ('authority' in loaded.config) {
       io.write(describeSidecar(loaded.config, values.flag('json') ? 'json' : 'yaml'));
       return EXIT.ok;

@@ -150,19 +150,23 @@ async function readPassphrase(file: string): Promise<Buffer> {
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 }
 
+/** The two times are whole seconds, read one after the other: times that are told would move between two calls. */
+const ROUNDING_SECONDS = 2;
+
 /** The ring has a time of its own, which no jump of the clock moves: what it comes to is told by the clock. */
 function formatKeys({ now, settings, keys }: Keys): string {
-  const clock = Math.floor(Date.now() / 1000);
-  const moved = (at: number | undefined) => (at === undefined ? undefined : at + clock - now);
+  const ahead = Math.floor(Date.now() / 1000) - now;
+  const jumped = Math.abs(ahead) > ROUNDING_SECONDS ? ahead : 0;
+  const moved = (at: number | undefined) => (at === undefined ? undefined : at + jumped);
   const rows = keys.map((key) => {
     const { publishedAt, activatedAt, removeAt } = key;
     const told = {
       ...key,
-      publishedAt: publishedAt + clock - now,
+      publishedAt: publishedAt + jumped,
       activatedAt: moved(activatedAt),
       removeAt: moved(removeAt),
     };
-    return [key.algorithm, key.state, key.keyId, describe(told, clock, settings)] as const;
+    return [key.algorithm, key.state, key.keyId, describe(told, now + jumped, settings)] as const;
   });
   const lines = [['ALG', 'STATE', 'KID', 'SINCE'] as const, ...rows].map(
     ([algorithm, state, keyId, text]) =>

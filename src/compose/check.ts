@@ -3,10 +3,12 @@
 import { openNames } from '../attestors/names.ts';
 import { warnings as attestationWarnings } from '../attestors/warnings.ts';
 import type { Config, LoadedConfig, Problem } from '../config.ts';
+import type { IssuerError } from '../core/errors.ts';
 import type { PolicyProblem } from '../core/policy.ts';
 import { attestorFindings, provable } from './attestors.ts';
 import { awsToken } from './aws.ts';
 import { doorMistakes } from './door-mistakes.ts';
+import { assertStrictPeer } from './listeners.ts';
 import { compile } from './policy.ts';
 import { resolveTokenFiles } from './token-files.ts';
 
@@ -73,6 +75,16 @@ async function certificateFindings(config: Config): Promise<Findings> {
     warnings.push(...(loaded?.warnings ?? []));
   }
   return { problems, warnings };
+}
+
+/** Whether this machine can do what is asked: the configuration may be meant for another one. */
+export function machineWarnings({ socket }: Pick<Config, 'socket'>): readonly string[] {
+  try {
+    assertStrictPeer(socket);
+    return [];
+  } catch (error) {
+    return [`serve would not start here: ${(error as IssuerError).detail}`];
+  }
 }
 
 /** Rules that promise more than attestation can hold. */

@@ -116,6 +116,12 @@ function warnOfRules({ issuer, rules }: Partial<Decoded>, warn: Report): void {
   rules?.forEach(({ audiences, audiencePatterns }, index) => {
     if (audiences.length === 0 && audiencePatterns.length === 0)
       warn(['rules', index, 'audiences'], 'is empty: this rule gives nobody a token');
+    const starred = audiences.find((each) => each.includes('*'));
+    if (starred !== undefined)
+      warn(
+        ['rules', index, 'audiences'],
+        `"${starred}" is taken exactly, its * too: did you mean audiencePatterns?`,
+      );
     if (audiencePatterns.some((glob) => /^\*+$/.test(glob)) && issuer !== undefined && !isDevelopment(issuer))
       warn(
         ['rules', index, 'audiencePatterns'],

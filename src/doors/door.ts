@@ -160,6 +160,9 @@ function assertDirect(context: Context): void {
 
 /** No door decodes a body, and what is not decoded would be read as something else (RFC 9110 section 12.5.3). */
 function assertNotEncoded(context: Context): void {
+  const transfer = context.req.headers['transfer-encoding'] ?? 'chunked';
+  if (!/^\s*chunked\s*$/i.test(transfer))
+    throw new IssuerError('invalid_request', `Transfer-Encoding is ${transfer.slice(0, 100)}`);
   const coding = context.req.headers['content-encoding'];
   if (coding === undefined || /^\s*(?:identity)?\s*$/i.test(coding)) return;
   context.set('Accept-Encoding', 'identity');

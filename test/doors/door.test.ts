@@ -84,6 +84,19 @@ suite('the frame around the doors', () => {
       }
       for (const coding of ['identity', ' Identity ', '']) assert.equal((await post(coding)).status, 200);
     }
+    const { ask } = await serve(t, ok);
+    for (const [coding, status] of [
+      ['gzip, chunked', 400],
+      ['Chunked', 200],
+    ] as const) {
+      const answer = await ask('/x', {
+        method: 'POST',
+        headers: { 'Transfer-Encoding': coding },
+        body: '{}',
+      });
+      assert.equal(answer.status, status, coding);
+      if (status !== 200) assert.equal(JSON.parse(answer.text).error, 'invalid_request');
+    }
     const reading = await serve(t, doorOf(ok.routes[0]!.handle, 'public', 'GET'));
     assert.equal((await reading.ask('/x', { headers: { 'Content-Encoding': 'gzip' } })).status, 200);
   });

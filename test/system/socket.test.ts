@@ -14,6 +14,7 @@ import {
   createPlace,
   defer,
   launch,
+  mintmark,
   OTHER_UID,
   OWN_UID,
   type Place,
@@ -234,6 +235,9 @@ describe('socket.strictPeer', () => {
       server.output(),
       /^mintmark: socket\.strictPeer is set, and this kernel has no SO_PEERPIDFD/m,
     );
+    const checked = await mintmark(['check', '--config', place.config], { wrapper });
+    assert.equal(checked.code, 0);
+    assert.match(checked.stderr, /^warning: serve would not start here: socket\.strictPeer is set/m);
     assert.deepEqual([existsSync(place.state), readdirSync(join(place.socket, '..'))], [false, []]);
     await (await start(t, place)).stop();
     writeConfig(place);

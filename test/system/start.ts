@@ -252,9 +252,15 @@ export type Outcome = {
 /** Runs a command to its end. */
 export async function mintmark(
   args: readonly string[],
-  options: Surroundings & { readonly input?: string | Buffer; readonly isUnread?: boolean } = {},
+  options: Surroundings & {
+    readonly input?: string | Buffer;
+    readonly isUnread?: boolean;
+    /** A program that becomes the command. */
+    readonly wrapper?: readonly string[];
+  } = {},
 ): Promise<Outcome> {
-  const child = spawn(process.execPath, [PROGRAM, ...args], surroundings(options));
+  const [program = '', ...rest] = [...(options.wrapper ?? []), process.execPath, PROGRAM, ...args];
+  const child = spawn(program, rest, surroundings(options));
   if (options.isUnread === true) child.stdout.destroy();
   child.stdin.on('error', () => undefined);
   child.stdin.end(options.input);
