@@ -23,6 +23,7 @@ import { GRANTS } from './grants/index.ts';
 import { withGuests } from './guests.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
 import { ASSERTION_ALGORITHMS, PROOF_ALGORITHMS } from './metadata.ts';
+import { CARRIED_ACR_VALUES } from './parameters.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 import { registrationFeatures, useInitialToken } from './registration.ts';
 
@@ -117,6 +118,7 @@ function settings(engine: Engine): Configuration {
     extraParams: {
       resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
         validateParameters(ctx, client, engine),
+      [CARRIED_ACR_VALUES]: null,
     } as never,
     assertJwtClientAuthClaimsAndHeader: assertClientAssertion(engine) as never,
     enabledJWA: {
