@@ -164,13 +164,8 @@ function fetchOf({ config, issuer, internet }: Engine) {
 
 function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
   const { protocol, pathname } = new URL(issuer.identifier);
-  const options = {
-    httpOnly: true,
-    sameSite: 'lax',
-    secure: protocol === 'https:',
-    signed: true,
-    path: pathname,
-  } as const;
+  // Without a path: the provider gives each interaction's cookies its own, so that every tab has its own.
+  const short = { httpOnly: true, sameSite: 'lax', secure: protocol === 'https:', signed: true } as const;
   // Issuers below one another's paths see each other's cookies.
   const tag = pathname === '/' ? '' : `_${hash(pathname).slice(0, 8)}`;
   const names = {
@@ -178,7 +173,12 @@ function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
     interaction: `_interaction${tag}`,
     resume: `_interaction_resume${tag}`,
   };
-  return { names, keys: [Buffer.from(secret).toString('base64url')], long: options, short: options };
+  return {
+    names,
+    keys: [Buffer.from(secret).toString('base64url')],
+    long: { ...short, path: pathname },
+    short,
+  };
 }
 
 function routes(path: string): Configuration['routes'] {
