@@ -95,7 +95,8 @@ suite('mintmark users', () => {
     assert.ok(await users.withPassword('ada', 'another password'));
     await run(['passwd', 'ada', '--password', file]);
     assert.ok(await users.withPassword('ada', PASSWORD));
-    await run(['add', 'bob', '--no-password']);
+    const { stdout: bob } = await run(['add', 'bob', '--no-password', '--claim', 'address={"country":"GB"}']);
+    assert.match(bob, /^address {8}\{"country":"GB"\}$/m);
     assert.equal((await users.find('bob'))?.passwordHash, undefined);
     assert.equal((await run(['remove', 'bob'])).stdout, 'removed bob\n');
     assert.equal(await users.find('bob'), undefined);
@@ -184,6 +185,8 @@ suite('mintmark users', () => {
       [['set', 'ada'], '', /needs a claim or tenants/, 2],
       [['set', 'ada', '--tenant', 'a', '--any-tenant'], '', /contradict/, 2],
       [['set', 'ada', '--name', 'x'], '', /there is no such user/, 1],
+      [['set', 'ada', '--name', 'x', '--remove-claim', 'name'], '', /contradict/, 2],
+      [['set', 'ada', '--phone', '1', '--remove-claim', 'phone_number'], '', /contradict/, 2],
       [['forget'], '', /needs a SUB/, 2],
       [['passwd', 'ada'], PASSWORD, /there is no such user/, 1],
       [['passwd', 'ada', '--password', '/nowhere'], '', /cannot read \/nowhere: ENOENT/, 1],
