@@ -11,6 +11,7 @@ import { kindOf } from '../../core/selectors.ts';
 import { readBody } from '../body.ts';
 import { disguise } from './access-tokens.ts';
 import { isStandIn } from './adapter.ts';
+import { callerOf, lackingClients } from './attested.ts';
 import { ownNames } from './client-proofs.ts';
 import { goodClaims, isOurs } from './own-tokens.ts';
 import { adaptForm, asksForPerson, mayRepeat } from './parameters.ts';
@@ -234,7 +235,13 @@ async function attested(form: URLSearchParams, engine: Engine, peer: Peer): Prom
       (named === null || named === id) &&
       match.every((selector) => workload.selectors.has(selector)),
   );
-  return client === undefined ? { peer, workload } : { ...prove(form, client.id, workload), peer };
+  if (client !== undefined) return { ...prove(form, client.id, workload), peer };
+  const [lacking] = named === null ? [] : lackingClients(engine, workload, named);
+  if (lacking === undefined) return { peer, workload };
+  throw new IssuerError('access_denied', `invalid_client: ${lacking}`, {
+    workload,
+    shown: { ...callerOf(workload), error_description: 'The caller is not the process of this client.' },
+  });
 }
 
 function prove(form: URLSearchParams, id: string, workload: Workload): Proven {
