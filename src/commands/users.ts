@@ -114,8 +114,12 @@ async function add(invocation: Invocation, username: string): Promise<void> {
 
 function changeOf(invocation: Invocation) {
   const { values } = invocation;
+  const given = claimsOf(invocation);
   const removed = values.list('remove-claim').map((name) => [name, null] as const);
-  const claims = { ...claimsOf(invocation), ...Object.fromEntries(removed) };
+  const both = removed.find(([name]) => Object.hasOwn(given, name));
+  if (both !== undefined)
+    throw usage(`setting ${both[0]} and --remove-claim ${both[0]} contradict each other`);
+  const claims = { ...given, ...Object.fromEntries(removed) };
   const named = values.list('tenant');
   if (values.flag('any-tenant') && named.length > 0)
     throw usage('--tenant and --any-tenant contradict each other');
@@ -215,12 +219,16 @@ function describe(user: User): string {
   const lines = [
     ['user', username],
     ['sub', sub],
-    ...Object.entries(claims).map(([name, value]) => [name, String(value)]),
+    ...Object.entries(claims).map(([name, value]) => [name, textOf(value)]),
     ...(tenants === undefined ? [] : [['tenants', tenants.join(' ')]]),
     ['password', hasPassword ? 'yes' : 'none yet'],
     ['second factor', hasTotp ? 'totp' : 'none'],
   ];
   return lines.map(([name = '', value = '']) => `${name.padEnd(14)} ${printable(value)}\n`).join('');
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
 function print<T>({ io, values }: Invocation, answer: T, format: (answer: T) => string): void {

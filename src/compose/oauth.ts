@@ -41,7 +41,7 @@ export function oauthAudit({ log, recorder, issuerNamed }: AuditObservers, ident
   const refusal = { door: 'oauth', peer: undefined, code: 'access_denied', audience: [], issuer } as const;
   return {
     login: (event) => log.always({ door: 'oauth', iss: issuer, ...event }, 'login'),
-    refused: (detail) => recorder.refused({ ...refusal, detail }),
+    refused: (detail, { peer, workload } = {}) => recorder.refused({ ...refusal, peer, workload, detail }),
   };
 }
 

@@ -68,7 +68,7 @@ export interface RecordStore {
   removeFamily(realm: string, family: string): Promise<number>;
   /** Removes everything of the realm; how many. */
   removeRealm(realm: string): Promise<number>;
-  /** In the order of the ids' bytes, those behind `after`; expired ones are left out. */
+  /** In the order of the ids' bytes, those behind `after`, which is a name (never ''); expired ones are left out. */
   list(
     place: Omit<RecordKey, 'id'>,
     page: { readonly after?: string | undefined; readonly limit: number },

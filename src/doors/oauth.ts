@@ -4,9 +4,9 @@
  * secret. oidc-provider and all that it needs are loaded with this door.
  */
 import type { Context } from 'koa';
-import { IssuerError } from '../core/errors.ts';
+import type { IssuerError } from '../core/errors.ts';
 import type { Algorithm, Provable } from '../core/ports.ts';
-import { type Door, type FrameParts, type Method, type Route, requirePeer } from './door.ts';
+import { answerJson, type Door, type FrameParts, type Method, type Route, requirePeer } from './door.ts';
 import { metadata } from './oauth/metadata.ts';
 import type { Mistake } from './oauth/mistakes.ts';
 import type { EngineParts } from './oauth/parts.ts';
@@ -53,13 +53,13 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
       context.warn(`doors.oauth: client ${id} has password, which RFC 9700 section 2.4 says not to use`);
   const { engine, handle, server } = await openEngine({ ...context, config: block, records, secret });
   const pass = (peerOf?: FrameParts['peerOf']) => async (http: Context) => {
+    const peer = peerOf && requirePeer(peerOf, http);
     try {
-      const peer = peerOf && requirePeer(peerOf, http);
       http.respond = false;
       await handle(http.req, http.res, peer);
     } catch (error) {
       http.respond = true;
-      refuseClient(http, error);
+      throw error;
     }
   };
   const prefix = new URL(context.issuer.identifier).pathname.replace(/\/$/, '');
@@ -69,12 +69,13 @@ export async function open(block: OAuthConfig, context: OAuthContext): Promise<r
   const tokens = route('POST', `${prefix}${block.path}/token`, pass(context.peerOf));
   // A person in a browser gets a page of what no page was reached for.
   const shapeError = (context: Context, error: IssuerError) => {
+    if (isClients(error)) return refuseClient(context, error);
     if (JSON_ONLY.test(context.path) || context.accepts('json', 'html') !== 'html') return;
     engine.people.showFault(context, error);
   };
   return [
     { name: 'oauth', surface: 'public', routes: shown.flat(), offers: { oauth: server }, shapeError },
-    { name: 'oauth', surface: 'workload', routes: [tokens] },
+    { name: 'oauth', surface: 'workload', routes: [tokens], shapeError },
     { name: 'oauth', surface: 'admin', routes: engine.people.adminRoutes },
   ];
 }
@@ -115,12 +116,11 @@ function route(method: Method, path: string, handle: Route['handle'], isPrefix?:
 }
 
 /** A client that could not prove itself is told so in OAuth's words (RFC 6749 section 5.2). */
-function refuseClient(http: Context, error: unknown): void {
-  const isClients =
-    error instanceof IssuerError &&
-    ['peer_unproven', 'peer_changed', 'access_denied', 'invalid_assertion'].includes(error.code);
-  if (!isClients) throw error;
+function refuseClient(http: Context, error: IssuerError): void {
   http.status = 401;
-  http.set('Cache-Control', 'no-store');
-  http.body = { error: 'invalid_client', error_description: error.sentence, ...error.shown };
+  answerJson(http, { error: 'invalid_client', error_description: error.sentence, ...error.shown });
+}
+
+function isClients({ code }: IssuerError): boolean {
+  return ['peer_unproven', 'peer_changed', 'access_denied', 'invalid_assertion'].includes(code);
 }

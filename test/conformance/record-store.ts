@@ -281,6 +281,7 @@ export function recordStoreSuite(name: string, open: (t: TestContext) => Promise
         );
         await assert.rejects(store.findBy(PLACE, 'uid', id, NOW), refusal('invalid_request'));
         await assert.rejects(store.removeFamily('acme', id), refusal('invalid_request'));
+        await assert.rejects(store.list(PLACE, { after: id, limit: 9 }, NOW), refusal('invalid_request'));
       }
       const long = keyOf('x'.repeat(512), { realm: 'y'.repeat(512), model: 'z'.repeat(512) });
       const names = { family: 'f'.repeat(512), uid: 'u'.repeat(512), userCode: 'c'.repeat(512) };

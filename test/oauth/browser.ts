@@ -16,6 +16,7 @@ export type Browser = {
   open(url: string): Promise<Page>;
   /** Fills in the page's form whose action ends so. */
   submit(page: Page, action: RegExp, fields?: Readonly<Record<string, string>>): Promise<Page>;
+  /** By their path, a blank and their name. */
   readonly cookies: Map<string, string>;
 };
 
@@ -32,7 +33,7 @@ export function openBrowser(application: string, more: More = {}): Browser {
     let [at, form] = [url, body];
     for (let step = 0; step < REDIRECTS_MAX; step++) {
       const { status, headers, html } = await send(at, cookies, more, form);
-      keep(headers.getSetCookie());
+      keep(headers.getSetCookie(), at);
       const location = headers.get('location');
       if (location === null) return { url: at, status, html, headers };
       [at, form] = [new URL(location, at).href, undefined];
@@ -40,13 +41,15 @@ export function openBrowser(application: string, more: More = {}): Browser {
     }
     assert.fail(`too many redirects, the last to ${at}`);
   }
-  function keep(lines: readonly string[]): void {
+  function keep(lines: readonly string[], at: string): void {
     for (const line of lines) {
       const [pair = '', ...attributes] = line.split('; ');
       const [name = '', value = ''] = pair.split(/=(.*)/s);
       const isGone = value === '' || attributes.some((text) => /^expires=Thu, 01 Jan 1970/i.test(text));
-      if (isGone) cookies.delete(name);
-      else cookies.set(name, value);
+      const path = attributes.find((text) => /^path=/i.test(text))?.slice('path='.length);
+      const key = `${path ?? new URL('.', at).pathname} ${name}`;
+      if (isGone) cookies.delete(key);
+      else cookies.set(key, value);
     }
   }
   return {
@@ -72,7 +75,7 @@ function send(
     Accept: 'text/html,*/*;q=0.8',
     'Sec-Fetch-Mode': 'navigate',
     'Sec-Fetch-Dest': 'document',
-    Cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; '),
+    Cookie: cookiesFor(url, cookies),
     ...(form === undefined
       ? {}
       : {
@@ -95,6 +98,16 @@ function send(
       .on('error', reject)
       .end(form?.toString());
   });
+}
+
+/** RFC 6265 section 5.1.4. */
+function cookiesFor(url: string, cookies: ReadonlyMap<string, string>): string {
+  const { pathname } = new URL(url);
+  return [...cookies]
+    .map(([key, value]) => [...key.split(' '), value])
+    .filter(([path = '']) => pathname === path || pathname.startsWith(path.replace(/\/?$/, '/')))
+    .map(([, name, value]) => `${name}=${value}`)
+    .join('; ');
 }
 
 export function formsOf({ html, url }: Page): readonly Form[] {

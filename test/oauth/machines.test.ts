@@ -146,6 +146,11 @@ suite('machines', { concurrency: 1 }, () => {
     const theirs = await local(t, server.socket, 'grant_type=client_credentials&client_id=other');
     assert.equal(theirs.status, 401);
     assert.equal(theirs.body.error, 'invalid_client');
+    assert.ok((theirs.body.caller as string[]).includes(`unix:uid:${OWN_UID}`), JSON.stringify(theirs.body));
+    assert.doesNotMatch(JSON.stringify(theirs.body), /54321/, 'what it lacks is for the log');
+    const line = await server.line('refused');
+    assert.equal(line.detail, 'invalid_client: client other lacks unix:uid:54321');
+    assert.equal((line.peer as { uid: number }).uid, OWN_UID);
     const afar = await post(server.token, { grant_type: 'client_credentials', client_id: 'own' });
     assert.equal(afar.body.error, 'invalid_client', 'the name alone proves nothing');
     const secret = await local(
@@ -189,6 +194,24 @@ suite('machines', { concurrency: 1 }, () => {
     const headers = { DPoP: 'garbage' };
     const bound = await local(t, server.socket, whole, '/connect/token', undefined, headers);
     assert.deepEqual([bound.status, bound.body.error], [400, 'invalid_request']);
+  });
+
+  test('a process that no client is meant for is told so, and the log says of whom', async (t) => {
+    const batch = { ...MACHINE, secrets: undefined, id: 'batch', match: ['unix:uid:54321'] };
+    const server = await startOAuth(t, {
+      clients: [batch, { ...batch, id: 'own', match: [`unix:uid:${OWN_UID}`] }],
+    });
+    const only = await startOAuth(t, { clients: [batch] });
+    const { status, body } = await local(t, only.socket, 'grant_type=client_credentials');
+    assert.deepEqual([status, body.error], [400, 'invalid_request']);
+    assert.match(String(body.reason), /^no client is attested as this caller/);
+    const told = await only.line('refused');
+    assert.match(String(told.detail), /; client batch lacks unix:uid:54321$/);
+    assert.equal((told.peer as { uid: number }).uid, OWN_UID);
+    await local(t, server.socket, 'grant_type=client_credentials&scope=nope');
+    const refused = await server.line('refused');
+    assert.match(String(refused.detail), /^client own: invalid_scope/);
+    assert.equal((refused.peer as { uid: number }).uid, OWN_UID);
   });
 
   test('a key that rotates fails nobody, and tokens of the old one stay good', async (t) => {

@@ -48,6 +48,7 @@ test('an issuer below a path: sign in, device, registration, sign out', async (t
     code_challenge_method: 'S256',
   });
   let page = await browser.open(url.href);
+  await browser.open(url.href); // another tab, which takes nothing from the first
   page = await browser.submit(page, /\/tenant\/.*\/login$/, ADA);
   page = await browser.submit(page, /\/tenant\/.*\/consent$/, { decision: 'allow' });
   const tokens = await client.authorizationCodeGrant(config, new URL(page.url), {

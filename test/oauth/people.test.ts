@@ -269,6 +269,33 @@ suite('people', { concurrency: 1 }, () => {
     assert.equal((await poll()).body.error, 'invalid_grant');
   });
 
+  test('tabs of one browser are finished each on its own, the device too, in whatever order', async () => {
+    const tabs = openBrowser(APP);
+    const query = (id: string) =>
+      new URLSearchParams({
+        ...{ client_id: id, response_type: 'code', redirect_uri: CALLBACK, scope: 'openid', state: id },
+        ...{ code_challenge: 'a'.repeat(43), code_challenge_method: 'S256' },
+      });
+    const open = (id: string) => tabs.open(`${server.issuer}/connect/authorize?${query(id)}`);
+    const asked = { client_id: 'tv', scope: 'openid' };
+    const { body: device } = await post(`${server.issuer}/connect/deviceauthorization`, asked);
+    const ada = { username: 'ada', password: PASSWORD };
+    const [first, second] = [await open('web'), await open('trusted')];
+    const confirm = await tabs.open(String(device.verification_uri_complete));
+    const third = await tabs.submit(confirm, /\/device$/, { confirm: 'yes' });
+    const last = await open('web');
+    const consent = await tabs.submit(first, /\/login$/, ada);
+    const there = await tabs.submit(third, /\/login$/, ada);
+    for (const page of [
+      await tabs.submit(consent, /\/consent$/, { decision: 'allow' }),
+      await tabs.submit(second, /\/login$/, ada),
+      await tabs.submit(last, /\/login$/, ada),
+    ])
+      assert.match(page.url, /[?&]code=/, page.html);
+    const connected = await tabs.submit(there, /\/consent$/, { decision: 'allow' });
+    assert.match(connected.html, /Device connected/);
+  });
+
   test('the password grant: tenant and refresh, wrong password, second factor of another way', async () => {
     const ask = (form: Record<string, string>) =>
       post(

@@ -151,7 +151,10 @@ suite('tokens', { concurrency: 1 }, () => {
     const forbidden = await get(narrow);
     assert.equal(forbidden.status, 403);
     assert.match(forbidden.headers.get('www-authenticate') ?? '', /error="insufficient_scope"/);
-    for (const token of [await machine(), 'garbage', 'a.b.c', `jwt.${access}`, undefined]) {
+    const nobodys = await get(await machine());
+    assert.equal(nobodys.status, 401);
+    assert.match(nobodys.headers.get('www-authenticate') ?? '', /error="invalid_token"/);
+    for (const token of ['garbage', 'a.b.c', `jwt.${access}`, undefined]) {
       const answer = await get(token);
       assert.ok([400, 401].includes(answer.status), `${token}: ${answer.status}`);
       assert.match(answer.headers.get('www-authenticate') ?? '', /^Bearer realm=/);

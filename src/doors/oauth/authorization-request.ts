@@ -2,6 +2,7 @@
 import { decodeJwt } from 'jose';
 import { type Client, errors, type KoaContextWithOIDC } from 'oidc-provider';
 import { audienceOf, scopedFor, scopesOf } from './grants/grant.ts';
+import { CARRIED_ACR_VALUES } from './parameters.ts';
 import type { Engine } from './parts.ts';
 import { assertAcrValues } from './people/acr-values.ts';
 
@@ -12,7 +13,7 @@ import { assertAcrValues } from './people/acr-values.ts';
 export function validateParameters(ctx: KoaContextWithOIDC, client: Client, engine: Engine): void {
   const { params } = ctx.oidc;
   if (params === undefined) return;
-  assertAcrValues(params.acr_values);
+  putBackAcrValues(ctx, params);
   const allowed = (client.allowed_scopes as readonly string[] | undefined) ?? client.scope?.split(' ') ?? [];
   const pushed = ctx.oidc.entities.PushedAuthorizationRequest as { readonly request?: string } | undefined;
   const sent = pushed?.request === undefined ? { ...ctx.query, ...ctx.oidc.body } : decodeJwt(pushed.request);
@@ -30,6 +31,15 @@ export function validateParameters(ctx: KoaContextWithOIDC, client: Client, engi
     params.scope = `${params.scope} offline_access`;
   const scopes = asked.length === 0 ? scopesOf(ctx) : asked;
   scopedFor(ctx, engine, { scopes, audience: audienceOf(ctx), isPerson: true });
+}
+
+/** After the provider has looked for `openid`; what is pushed is looked at once more. */
+function putBackAcrValues({ oidc }: KoaContextWithOIDC, params: Record<string, unknown>): void {
+  const values = params[CARRIED_ACR_VALUES] ?? params.acr_values;
+  assertAcrValues(values);
+  if (oidc.route === 'pushed_authorization_request') return;
+  params[CARRIED_ACR_VALUES] = undefined;
+  params.acr_values = values;
 }
 
 function asksOffline(scope: unknown): boolean {

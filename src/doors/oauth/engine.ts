@@ -14,7 +14,7 @@ import { call } from './call.ts';
 import { clientMetadata } from './clients.ts';
 import { allFaultsNamed, UnavailableError, watchFaults, withFaultsNamed } from './faults.ts';
 import { gather } from './guests.ts';
-import type { Engine, EngineParts } from './parts.ts';
+import type { Engine, EngineParts, PreparedRequest } from './parts.ts';
 import { networkOf } from './people/attempts.ts';
 import { openPeople } from './people/people.ts';
 import { buildProvider, type OpenGrants, openGrants } from './provider.ts';
@@ -141,10 +141,12 @@ export async function refusedClients({ provider, config }: Engine) {
 /** A device that waits is no news, nor is somebody who is no client. */
 const WAITING = ['authorization_pending', 'slow_down'];
 
-function tellRefusal({ audit }: Engine, { oidc }: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
+function tellRefusal({ audit }: Engine, ctx: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
+  const { oidc, req } = ctx;
   const id = oidc.client?.clientId;
   if (id === undefined || error instanceof UnavailableError || WAITING.includes(error.error)) return;
-  audit.refused(`client ${id}: ${error.error}: ${error.error_detail ?? error.error_description ?? ''}`);
+  const why = error.error_detail ?? error.error_description ?? '';
+  audit.refused(`client ${id}: ${error.error}: ${why}`, req as PreparedRequest);
 }
 
 type Built = {

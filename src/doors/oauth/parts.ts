@@ -15,8 +15,8 @@ import type { OAuthConfig } from './settings.ts';
 /** What is told beside the tokens that are issued: never what was typed. */
 export type OAuthAudit = {
   login(event: LoginEvent): void;
-  /** A registered client was refused. */
-  refused(detail: string): void;
+  /** A registered client was refused; `by` says who asked, on the local socket. */
+  refused(detail: string, by?: Pick<PreparedRequest, 'peer' | 'workload'>): void;
 };
 
 export type EngineParts = {

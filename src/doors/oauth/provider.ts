@@ -23,6 +23,7 @@ import { GRANTS } from './grants/index.ts';
 import { withGuests } from './guests.ts';
 import { introspectionPolicy, revocationPolicy } from './introspection.ts';
 import { ASSERTION_ALGORITHMS, PROOF_ALGORITHMS } from './metadata.ts';
+import { CARRIED_ACR_VALUES } from './parameters.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 import { registrationFeatures, useInitialToken } from './registration.ts';
 
@@ -117,6 +118,7 @@ function settings(engine: Engine): Configuration {
     extraParams: {
       resource: (ctx: KoaContextWithOIDC, _value: unknown, client: Client) =>
         validateParameters(ctx, client, engine),
+      [CARRIED_ACR_VALUES]: null,
     } as never,
     assertJwtClientAuthClaimsAndHeader: assertClientAssertion(engine) as never,
     enabledJWA: {
@@ -162,13 +164,8 @@ function fetchOf({ config, issuer, internet }: Engine) {
 
 function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
   const { protocol, pathname } = new URL(issuer.identifier);
-  const options = {
-    httpOnly: true,
-    sameSite: 'lax',
-    secure: protocol === 'https:',
-    signed: true,
-    path: pathname,
-  } as const;
+  // Without a path: the provider gives each interaction's cookies its own, so that every tab has its own.
+  const short = { httpOnly: true, sameSite: 'lax', secure: protocol === 'https:', signed: true } as const;
   // Issuers below one another's paths see each other's cookies.
   const tag = pathname === '/' ? '' : `_${hash(pathname).slice(0, 8)}`;
   const names = {
@@ -176,7 +173,12 @@ function cookies({ secret, issuer }: Engine): Configuration['cookies'] {
     interaction: `_interaction${tag}`,
     resume: `_interaction_resume${tag}`,
   };
-  return { names, keys: [Buffer.from(secret).toString('base64url')], long: options, short: options };
+  return {
+    names,
+    keys: [Buffer.from(secret).toString('base64url')],
+    long: { ...short, path: pathname },
+    short,
+  };
 }
 
 function routes(path: string): Configuration['routes'] {

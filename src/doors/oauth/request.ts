@@ -11,9 +11,10 @@ import { kindOf } from '../../core/selectors.ts';
 import { readBody } from '../body.ts';
 import { disguise } from './access-tokens.ts';
 import { isStandIn } from './adapter.ts';
+import { callerOf, lackingClients } from './attested.ts';
 import { ownNames } from './client-proofs.ts';
-import { BETWEEN } from './grants/grant.ts';
 import { goodClaims, isOurs } from './own-tokens.ts';
+import { adaptForm, asksForPerson, mayRepeat } from './parameters.ts';
 import type { Engine, PreparedRequest } from './parts.ts';
 import { hashUpdate } from './registration.ts';
 
@@ -28,9 +29,6 @@ const FOR_PEOPLE = /\/(authorize|endsession)$/;
 /** A request's head is bounded, and cookies are in it too. */
 const QUERY_MAX = 5000;
 const REGISTERS = /\/register(\/[^/]*)?$/;
-/** Where a person is asked for; the token endpoint takes the parameters of resources as they are. */
-const FOR_RESOURCES = /\/(authorize|deviceauthorization|par)$/;
-const RESOURCES: ReadonlySet<string> = new Set(['resource', 'audience']);
 const BEARER_VALUES = ['code', 'refresh_token', 'device_code', 'token'];
 const ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:';
 /** RFC 7523 section 2.2, and draft-ietf-oauth-spiffe-client-auth for an SPIFFE id as the subject. */
@@ -49,17 +47,16 @@ export async function prepare(
   if (request.headers.dpop === '') request.headers.dpop = '-';
   if (JSON_ONLY.test(path)) request.headers.accept = 'application/json';
   if (request.method !== 'POST' && request.method !== 'PUT')
-    return LOGS_OUT.test(path) ? dropHint(request, path, engine) : joinQuery(request, path);
+    return LOGS_OUT.test(path) ? dropHint(request, path, engine) : adaptQuery(request, path);
   const bytes = await readBody(request, BODY_MAX_BYTES);
   if (REGISTERS.test(path)) assertPlain(bytes);
   if (request.method === 'PUT') return withBody(request, hashUpdate(bytes));
   if (!FORM.test(request.headers['content-type'] ?? '')) return withBody(request, bytes);
   const form = new URLSearchParams(bytes.toString('utf8'));
   if (JSON_ONLY.test(path)) assertSingle(form);
-  const wasTorn = keepWhole(form);
-  // What is sent on as an address is joined there.
-  const isJoined = FOR_RESOURCES.test(path) && !FOR_PEOPLE.test(request.url ?? '') && joinResources(form);
-  const isChanged = changeValues(form, path) || isJoined || wasTorn;
+  // What is sent on as an address is adapted there.
+  const isAdapted = !FOR_PEOPLE.test(request.url ?? '') && adaptForm(form, path);
+  const isChanged = changeValues(form, path) || isAdapted;
   const proven = await provenClient(form, engine, request, peer);
   const isSame = !isChanged && proven.provenClient === undefined;
   const read = isSame ? bytes : Buffer.from(form.toString());
@@ -86,7 +83,7 @@ export function sentByForm({ method, url = '', form }: PreparedRequest): string 
 
 /** RFC 6749 section 3.2, also of parameters that nobody knows. Throws `invalid_request`. */
 function assertSingle(form: URLSearchParams): void {
-  const names = [...form.keys()].filter((name) => !RESOURCES.has(name));
+  const names = [...form.keys()].filter((name) => !mayRepeat(name));
   if (new Set(names).size !== names.length) throw malformed('a parameter is there twice');
 }
 
@@ -103,31 +100,10 @@ function malformed(reason: string): IssuerError {
   return new IssuerError('invalid_request', reason, { shown: { reason } });
 }
 
-/** `resource` may be repeated (RFC 8707 section 2) and `audience` means the same: the provider takes one value. */
-function joinResources(form: URLSearchParams): boolean {
-  const all = [...form.getAll('resource'), ...form.getAll('audience')].filter((name) => name !== '');
-  if (all.length === 0) return false;
-  form.delete('audience');
-  form.set('resource', all.join(BETWEEN));
-  return true;
-}
-
-/** What stands between joined values in one that was sent would make two of it; no resource has a blank. */
-function keepWhole(form: URLSearchParams): boolean {
-  if (![...form].some(([name, value]) => RESOURCES.has(name) && value.includes(BETWEEN))) return false;
-  for (const name of RESOURCES) {
-    const values = form.getAll(name);
-    form.delete(name);
-    for (const value of values) form.append(name, value.replaceAll(BETWEEN, ' '));
-  }
-  return true;
-}
-
-function joinQuery(request: IncomingMessage, path: string): IncomingMessage {
-  if (!FOR_RESOURCES.test(path)) return request;
+function adaptQuery(request: IncomingMessage, path: string): IncomingMessage {
+  if (!asksForPerson(path)) return request;
   const query = new URLSearchParams(request.url?.slice(path.length + 1));
-  keepWhole(query);
-  if (joinResources(query)) request.url = `${path}?${query}`;
+  if (adaptForm(query, path)) request.url = `${path}?${query}`;
   return request;
 }
 
@@ -259,7 +235,13 @@ async function attested(form: URLSearchParams, engine: Engine, peer: Peer): Prom
       (named === null || named === id) &&
       match.every((selector) => workload.selectors.has(selector)),
   );
-  return client === undefined ? { peer, workload } : { ...prove(form, client.id, workload), peer };
+  if (client !== undefined) return { ...prove(form, client.id, workload), peer };
+  const [lacking] = named === null ? [] : lackingClients(engine, workload, named);
+  if (lacking === undefined) return { peer, workload };
+  throw new IssuerError('access_denied', `invalid_client: ${lacking}`, {
+    workload,
+    shown: { ...callerOf(workload), error_description: 'The caller is not the process of this client.' },
+  });
 }
 
 function prove(form: URLSearchParams, id: string, workload: Workload): Proven {

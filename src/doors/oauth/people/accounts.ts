@@ -123,18 +123,23 @@ async function listAccounts({ records, realm, clock }: AccountsParts, page: Para
   return found.map(({ id, payload }) => ({ ...(payload as RecordPayload & UpstreamPerson), sub: id }));
 }
 
-/** The account first: from then on nothing of it is good. What is left of a call that failed, the next one ends. */
+/**
+ * The account last: the next call ends what is left of one that failed. Sessions go before grants, so that
+ * nothing new comes from a page that is still open.
+ */
 async function forget({ records, realm, clock }: AccountsParts, sub: string): Promise<void> {
-  let isThere = await records.remove({ realm, model: 'Account', id: sub });
+  let isThere = false;
   for (const model of ['Session', 'Grant'])
-    for (let after: string | undefined = ''; after !== undefined; ) {
+    for (let after: string | undefined, isMore = true; isMore; ) {
       const page = await records.list({ realm, model }, { after, limit: PAGE }, clock.now());
       for (const { id } of page.filter(({ payload }) => payload.accountId === sub)) {
         if (model === 'Grant') await records.removeFamily(realm, id);
         isThere = (await records.remove({ realm, model, id })) || isThere;
       }
-      after = page.length === PAGE ? page.at(-1)?.id : undefined;
+      after = page.at(-1)?.id;
+      isMore = page.length === PAGE;
     }
+  isThere = (await records.remove({ realm, model: 'Account', id: sub })) || isThere;
   if (isThere) return;
   const reason = 'no person of an identity provider has this sub';
   throw new IssuerError('not_found', 'no such person', { shown: { reason } });
