@@ -33,7 +33,7 @@ test('an issuer with a path signs people in by a device and by a code', async (t
     new StartDeviceAuthorizationCommand({ ...registered, startUrl: START_URL }),
   );
   assert.equal(device.verificationUri, `${issuer}/device`);
-  assert.ok(device.verificationUriComplete?.startsWith(`${issuer}/device?`), device.verificationUriComplete);
+  assert.ok(String(device.verificationUriComplete).startsWith(`${issuer}/device?`));
   await approve(String(device.verificationUriComplete));
   assert.equal(await issuerOf(DEVICE, { deviceCode: device.deviceCode }), issuer);
   const { url, codeVerifier } = cliUrl(place.issuer, registered.clientId);
