@@ -210,10 +210,10 @@ export const TOKEN: Part = {
 
 /** What the endpoints take that OAuth and OpenID Connect describe; other parameters are theirs too. */
 const PARAMETERS: Readonly<Record<string, { readonly required?: string; readonly optional: string }>> = {
+  // Its parameters may be in the address too; a browser is sent on there before any is looked at.
   authorize: {
-    required: 'client_id',
-    optional:
-      'redirect_uri response_type scope state nonce code_challenge code_challenge_method prompt max_age login_hint',
+    optional: `client_id redirect_uri response_type scope state nonce code_challenge code_challenge_method
+      prompt max_age login_hint`,
   },
   endsession: { optional: 'id_token_hint client_id post_logout_redirect_uri state' },
   introspect: { required: 'token', optional: 'token_type_hint client_id client_secret' },
@@ -224,7 +224,7 @@ function formOf(name: string): Part {
   const found = PARAMETERS[name];
   if (found === undefined) return {};
   const required = found.required === undefined ? [] : [found.required];
-  const names = [...required, ...found.optional.split(' ')];
+  const names = [...required, ...found.optional.split(/\s+/)];
   const schema = {
     type: 'object',
     required,
