@@ -14,7 +14,7 @@ import type { Route } from '../doors/door.ts';
 import { type OpenEngine, openEngine } from '../doors/oauth/engine.ts';
 import { metadata } from '../doors/oauth/metadata.ts';
 import type { OAuthAudit } from '../doors/oauth/parts.ts';
-import type { HostedSpec } from '../doors/vultr/parts.ts';
+import type { HostedSpec, HostHooks } from '../doors/vultr/parts.ts';
 import type { VultrConfig } from '../doors/vultr/settings.ts';
 import { open as openSigner, signWith } from '../signers/local.ts';
 import { exchangePolicy, oauthSettings } from './hosted-settings.ts';
@@ -34,6 +34,7 @@ export type HostedParts = {
   readonly ringChanged: (ring: KeyRing, issuer: string) => void;
   readonly attestor: AttestorContext;
   readonly findTrusted: (spec: HostedSpec) => FindTrusted;
+  readonly exists: HostHooks['exists'];
   readonly warn: (message: string) => void;
   readonly onFault: (operation: 'read' | 'write', error: unknown) => void;
   readonly takeKey: (algorithm: KeyMaterial['algorithm']) => Promise<KeyMaterial>;
@@ -63,11 +64,12 @@ export async function openHosted(
   spec: HostedSpec,
   takeKey?: HostedParts['takeKey'],
 ): Promise<Hosted> {
-  const { config, block, store, clock, onFault } = parts;
+  const { config, block, store, clock } = parts;
   const policy = exchangePolicy(block, spec);
   let isLoaded = false;
   const ring = await openUntended({
-    ...{ identifier: spec.identifier, document: documentOf(spec), store, config, clock, onFault },
+    ...{ identifier: spec.identifier, document: documentOf(spec), store, config, clock },
+    onFault: faultsOf(parts, spec),
     policy: () => policy,
     demands: {
       metadata: spec.provider === undefined ? {} : shownMetadata(parts, spec),
@@ -102,6 +104,14 @@ export async function openHosted(
     },
   };
   return hosted;
+}
+
+/** A ring that is gone with its provider, which another replica removes, is no loss. */
+function faultsOf({ exists, onFault }: HostedParts, spec: HostedSpec): HostedParts['onFault'] {
+  return async (operation, error) => {
+    const mayBeGone = operation === 'read' && error instanceof IssuerError && error.code === 'server_error';
+    if (!mayBeGone || (await exists(spec).catch(() => true))) onFault(operation, error);
+  };
 }
 
 function shownMetadata({ config, block }: HostedParts, spec: HostedSpec) {

@@ -15,7 +15,7 @@ import { documentOf, type Hosted, type HostedParts, openHosted } from './hosted-
 import { tickSeconds } from './keys.ts';
 import { keepSpareKeys, type SpareKeys } from './spare-keys.ts';
 
-export type HostingParts = Omit<HostedParts, 'takeKey' | 'findTrusted'>;
+export type HostingParts = Omit<HostedParts, 'takeKey' | 'findTrusted' | 'exists'>;
 
 /** So many are kept in memory. */
 const LOADED_MAX = 64;
@@ -43,7 +43,7 @@ export async function openHostedIssuers(given: HostingParts, hooks: HostHooks): 
   const spares = keepSpareKeys(given.block.spareKeys);
   const findTrusted: HostedParts['findTrusted'] = (spec) => (issuer, isFresh) =>
     hooks.trusted(spec, issuer, isFresh);
-  return new Issuers({ ...given, findTrusted, takeKey: spares.take }, hooks, spares);
+  return new Issuers({ ...given, findTrusted, exists: hooks.exists, takeKey: spares.take }, hooks, spares);
 }
 
 class Issuers implements IssuerHost {

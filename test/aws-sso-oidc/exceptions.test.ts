@@ -259,6 +259,11 @@ suite('exceptions', { concurrency: 1 }, () => {
     const wrong = { clientName: 'a', clientType: 'public', scopes: ['a', 1] };
     assert.equal(await raw('/client/register', JSON.stringify(wrong)), malformed);
     assert.equal(await raw('/client/register', Buffer.from([0x7b, 0xff, 0x7d])), malformed);
+    for (const more of [{ clientName: null }, { scopes: [null] }])
+      assert.equal(
+        await raw('/client/register', JSON.stringify({ ...wrong, scopes: [], ...more })),
+        malformed,
+      );
     assert.equal(await raw('/token', 'x'.repeat(70_000)), malformed);
     assert.equal(await raw('/token?aws_iam=f', '{}'), malformed);
     assert.equal(await raw('/token?aws_iam=t', '{}'), '400 AccessDeniedException access_denied');

@@ -59,7 +59,8 @@ async function pollTwice({ issuer, signal }: Server, poll: object): Promise<read
 
 // biome-ignore lint/suspicious/noExplicitAny: a document is looked into
 const redirectUriOf = ({ paths }: any) =>
-  paths['/client/register'].post.requestBody.content['application/json'].schema.properties.redirectUris.items;
+  paths['/client/register'].post.requestBody.content['application/json'].schema.properties.redirectUris
+    .anyOf[0].items;
 
 suite('the AWS SDK', { concurrency: 1 }, () => {
   const scope = scopeOf();
@@ -99,6 +100,14 @@ suite('the AWS SDK', { concurrency: 1 }, () => {
     assert.ok(Math.abs(Number(members.clientIdIssuedAt) - Date.now() / 1000) < 60);
     assert.ok(String(members.clientSecret).length >= 43);
     assert.ok(!server.output().includes(String(members.clientSecret)));
+  });
+
+  test('an optional member that is null is not there', async () => {
+    const optional = ['scopes', 'redirectUris', 'grantTypes', 'issuerUrl', 'entitledApplicationArn'];
+    const none = Object.fromEntries(optional.map((name) => [name, null]));
+    const body = JSON.stringify({ clientName: 'a', clientType: 'public', ...none });
+    const made = await fetch(`${server.issuer}/client/register`, { method: 'POST', body });
+    assert.equal(made.status, 200, await made.text());
   });
 
   test('redirectUris are as long as its OpenAPI document says, and no longer', async () => {

@@ -34,16 +34,17 @@ async function sharedStore() {
   return { store, watches };
 }
 
-async function open(t: TestContext, store: KeyStore, hooks: Partial<HostHooks> = {}, clock = fakeClock()) {
+async function open(
+  t: TestContext,
+  store: KeyStore,
+  hooks: Partial<HostHooks> = {},
+  clock = fakeClock(),
+  onFault: HostingParts['onFault'] = () => undefined,
+) {
   t.mock.timers.enable({ apis: ['setInterval'] });
   const parts = {
     ...{ config, store, clock, block: { accessTokenTtl: 3600, resources: [], spareKeys: 0 } },
-    ...{
-      records: fakeRecords(),
-      warn: () => undefined,
-      onFault: () => undefined,
-      ringChanged: () => undefined,
-    },
+    ...{ records: fakeRecords(), warn: () => undefined, onFault, ringChanged: () => undefined },
     attestor: { own: { identifier: config.issuer, keys: () => [describeKey(MAIN, 'RS256')] } },
   };
   const all = { exists: async () => true, all: async () => [], tidy: async () => undefined, ...hooks };
@@ -165,11 +166,18 @@ test('one whose ring became that of a provider while it was looked for does not 
 test('one whose ring is gone was removed where its record is gone too, and else has lost it', async (t) => {
   let isThere = true;
   const { store } = await sharedStore();
-  const host = await open(t, store, { exists: async () => isThere });
+  const faults: string[] = [];
+  const onFault = (operation: string, error: unknown) =>
+    faults.push(`${operation} ${(error as Error).message}`);
+  const host = await open(t, store, { exists: async () => isThere }, fakeClock(), onFault);
   for (const ask of [host.documents, host.look]) {
-    isThere = true;
-    await assert.rejects(ask.call(host, SPEC), refusal('server_error'));
     isThere = false;
     await assert.rejects(ask.call(host, SPEC), refusal('not_found'));
+    await new Promise(setImmediate);
+    assert.deepEqual(faults.splice(0), []);
+    isThere = true;
+    await assert.rejects(ask.call(host, SPEC), refusal('server_error'));
+    await new Promise(setImmediate);
+    assert.match(faults.splice(0).join(), /^read [^,]*the stored key ring is gone$/);
   }
 });

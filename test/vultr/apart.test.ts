@@ -153,5 +153,17 @@ suite('vultr: apart', { concurrency: 1 }, () => {
     }
     const code = await signIn(api, one, { client_id: 'shop' });
     assert.equal((await redeemed(api, other, code)).body.error, 'invalid_grant');
+    const atOne = (action: string, body?: object) =>
+      adminCall(api.admin, `/v1/issuers/${one}/users${action}`, body);
+    for (const action of ['add', 'set', 'password', 'totp', 'remove']) {
+      const { status, body } = await atOne(`/${action}`, ada);
+      assert.equal(status, 409, action);
+      assert.match(body.reason, /leave --issuer out$/);
+    }
+    assert.deepEqual(
+      (await atOne('')).body.users.map(({ username }: typeof ada) => username),
+      ['ada'],
+    );
+    assert.notEqual((await atOne('/forget', { sub: 'nobody' })).status, 409);
   });
 });

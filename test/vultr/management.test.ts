@@ -5,7 +5,7 @@ import { before, suite, test } from 'node:test';
 import fc from 'fast-check';
 import { CURSOR } from '../../src/doors/vultr/paging.ts';
 import { scopeOf } from '../system/suite.ts';
-import { type Api, addKey, answerOf, keyIds, startVultr } from './api.ts';
+import { type Api, addKey, answerOf, type Body, keyIds, startVultr } from './api.ts';
 
 const UNKNOWN = '00000000-0000-4000-8000-000000000000';
 
@@ -84,6 +84,25 @@ suite('vultr: management', { concurrency: 1 }, () => {
       const { status, body } = await api.call('GET', path);
       assert.deepEqual([status, body], [404, { error: 'There is no such thing here.', status: 404 }], path);
     }
+  });
+
+  test('the OpenAPI document says what the endpoints of OAuth take', async () => {
+    const { paths } = (await (await fetch(`${api.issuer}/openapi.json`)).json()) as Body;
+    const bodyOf = (name: string, method = 'post') =>
+      paths[`/v2/oidc/provider/{id}/${name}`][method].requestBody;
+    const formOf = (name: string) => bodyOf(name).content['application/x-www-form-urlencoded'].schema;
+    for (const [name, parameter] of [
+      ['authorize', 'redirect_uri'],
+      ['endsession', 'post_logout_redirect_uri'],
+    ] as const) {
+      assert.ok(formOf(name).properties[parameter]);
+      assert.equal(bodyOf(name).required, false);
+    }
+    for (const name of ['introspect', 'revocation']) {
+      assert.deepEqual(formOf(name).required, ['token']);
+      assert.equal(bodyOf(name).required, true);
+    }
+    assert.equal(bodyOf('authorize', 'get'), undefined);
   });
 
   test('a key that is brought along signs first', async () => {
@@ -169,6 +188,11 @@ suite('vultr: management', { concurrency: 1 }, () => {
     const { kid, n } = (await api.call('GET', `/issuer/${id}`)).body.issuer;
     assert.deepEqual({ kid, n }, { kid: 'k2', n: jwk.n });
     assert.equal((await api.call('PATCH', `/issuer/${id}`, { issuer: { n: 'AAAA' } })).status, 400);
+    for (const body of [undefined, ' ']) {
+      const bare = await api.call('PATCH', `/issuer/${id}`, body);
+      assert.deepEqual([bare.status, bare.body], [400, { error: 'there is no body', status: 400 }]);
+    }
+    assert.equal((await api.call('PATCH', `/issuer/${id}`, {})).status, 204);
     const { issuers, meta } = (await api.call('GET', '/issuer')).body;
     assert.equal(issuers.length, meta.total);
     assert.ok(issuers.some((each: { id: string }) => each.id === id));

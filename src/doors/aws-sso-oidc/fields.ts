@@ -31,7 +31,8 @@ function parse(bytes: Buffer): Fields {
 }
 
 function membersOf(fields: Fields): Members {
-  const of = (name: string) => (Object.hasOwn(fields, name) ? fields[name] : undefined);
+  // restJson1: a member that is null is not there.
+  const of = (name: string) => (Object.hasOwn(fields, name) ? (fields[name] ?? undefined) : undefined);
   const text = (name: string) => {
     const value = of(name);
     if (value !== undefined && !isText(value))

@@ -11,8 +11,13 @@ const given: Part = { ...text, minLength: 1 };
 const texts: Part = { type: 'array', maxItems: LIST_MAX, items: text };
 const number: Part = { type: 'integer' };
 
-function body(required: readonly string[], properties: Part): Part {
-  const schema = { type: 'object', required, properties };
+/** An optional member that is null is not there. */
+function body(required: readonly string[], members: Readonly<Record<string, Part>>): Part {
+  const optional = (part: Part) => ({ anyOf: [part, { type: 'null' }] });
+  const entries = Object.entries(members).map(
+    ([name, part]) => [name, required.includes(name) ? part : optional(part)] as const,
+  );
+  const schema = { type: 'object', required, properties: Object.fromEntries(entries) };
   return { required: true, content: { 'application/json': { schema } } };
 }
 
@@ -40,7 +45,7 @@ const exceptions: Part = {
   500: exception('InternalServerException'),
 };
 
-const client: Part = { clientId: given, clientSecret: given };
+const client = { clientId: given, clientSecret: given };
 
 export const registerClient: Part = {
   summary: 'RegisterClient',

@@ -30,15 +30,16 @@ export type Called = {
 
 type Composed = { compose(middleware: unknown): (context: Context) => Promise<void> };
 
-export async function call(provider: Provider, given: Call): Promise<Called> {
+/** `prefix`: the path of the issuer, which stands in the addresses that the provider tells of. */
+export async function call(provider: Provider, prefix: string, given: Call): Promise<Called> {
   const { path, request, headers = {}, provenClient, narrowTo } = given;
   const form = new URLSearchParams(given.form);
   changeValues(form, path);
   const bytes = Buffer.from(form.toString());
   const { host } = new URL(provider.issuer);
   const asked = Object.assign(Readable.from([bytes], { objectMode: false }), {
-    ...{ method: 'POST', url: path, originalUrl: path, socket: request.socket, complete: true },
-    ...{ httpVersion: '1.1', httpVersionMajor: 1, httpVersionMinor: 1, form },
+    ...{ method: 'POST', url: path, originalUrl: `${prefix}${path}`, complete: true },
+    ...{ socket: request.socket, httpVersion: '1.1', httpVersionMajor: 1, httpVersionMinor: 1, form },
     headers: {
       ...{
         host,

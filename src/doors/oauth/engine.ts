@@ -98,14 +98,15 @@ function seeOther(response: ServerResponse, place: string): void {
 
 /** What doors that are opened later are offered. */
 function serverOf(engine: Engine, handle: OpenEngine['handle'], admit: OAuthServer['admit']): OAuthServer {
+  const prefix = prefixOf(engine);
   return {
-    prefix: prefixOf(engine),
+    prefix,
     path: engine.config.path,
     clock: engine.clock,
     records: engine.records,
     realm: engine.realm,
     admit,
-    call: (given) => call(engine.provider(), given),
+    call: (given) => call(engine.provider(), prefix, given),
     show: (request, response, url) => handle(Object.assign(request, { url }), response),
     networkOf: (request) => networkOf(engine.addressOf(request)),
   };

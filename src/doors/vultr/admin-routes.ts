@@ -5,7 +5,7 @@ import { readFields } from '../body.ts';
 import { parameterOf, type Route } from '../door.ts';
 import { bodyErrors, errorAnswer, jsonAnswer, jsonBody } from '../openapi.ts';
 import { type ApiKey, SCOPES, type Scope } from './api-keys.ts';
-import { absent, type Fields, isId, refuse, requireText } from './fields.ts';
+import { absent, conflict, type Fields, isId, refuse, requireText } from './fields.ts';
 import type { RouteParts } from './provider-routes.ts';
 import { specOf } from './providers.ts';
 
@@ -128,6 +128,7 @@ function issuerRoutes({ vultr, providers, host }: RouteParts): readonly Route[] 
       responses: {
         404: errorAnswer('There is no such issuer'),
         ...(each.operation.responses as Readonly<Record<string, unknown>>),
+        ...(changesUsers(each) ? { 409: errorAnswer('The name or sub is taken, or users are shared') } : {}),
       },
     },
     async handle(context) {
@@ -137,7 +138,14 @@ function issuerRoutes({ vultr, providers, host }: RouteParts): readonly Route[] 
         throw new IssuerError('not_found', 'no such issuer', {
           shown: { reason: 'There is no such issuer.' },
         });
+      if (vultr.config.users === 'shared' && changesUsers(each))
+        throw conflict('its users are those of the main issuer (users: shared): leave --issuer out');
       await (await host.admin(specOf(vultr, provider), each))(context);
     },
   }));
+}
+
+/** Accounts of people of other identity providers are each provider's own, in any case. */
+function changesUsers({ method, path }: Route): boolean {
+  return method === 'POST' && path.startsWith('/v1/users/') && path !== '/v1/users/forget';
 }

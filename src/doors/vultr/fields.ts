@@ -1,8 +1,9 @@
 /** The fields of a request, and what the API says where they are wrong. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import type { Context } from 'koa';
 import { IssuerError } from '../../core/errors.ts';
-import { readFields } from '../body.ts';
+import { readBody, readFields } from '../body.ts';
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -41,7 +42,7 @@ export function assertId(id: string, what: string): string {
 
 /** The fields, bare or below `name`: clients of the API send both. Throws `invalid_request`. */
 export async function readWrapped(context: Context, name: string, known: readonly string[]): Promise<Fields> {
-  const sent = await readFields(context.req, [...known, name]);
+  const sent = await readFields(context.req, [...known, name], {}, readSome);
   if (!Object.hasOwn(sent, name)) return sent;
   const inner = sent[name];
   if (typeof inner !== 'object' || inner === null || Array.isArray(inner))
@@ -51,6 +52,12 @@ export async function readWrapped(context: Context, name: string, known: readonl
   if (!Object.keys(fields).every((each) => known.includes(each)))
     throw refuse(`known fields: ${known.join(' ')}`);
   return fields;
+}
+
+async function readSome(request: IncomingMessage): Promise<Buffer> {
+  const bytes = await readBody(request);
+  if (bytes.toString('latin1').trim() === '') throw refuse('there is no body');
+  return bytes;
 }
 
 /** Undefined where it is absent, or null or empty as generated clients leave it. Throws `invalid_request`. */

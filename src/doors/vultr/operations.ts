@@ -208,11 +208,38 @@ export const TOKEN: Part = {
   },
 };
 
+/** What the endpoints take that OAuth and OpenID Connect describe; other parameters are theirs too. */
+const PARAMETERS: Readonly<Record<string, { readonly required?: string; readonly optional: string }>> = {
+  // Its parameters may be in the address too; a browser is sent on there before any is looked at.
+  authorize: {
+    optional: `client_id redirect_uri response_type scope state nonce code_challenge code_challenge_method
+      prompt max_age login_hint`,
+  },
+  endsession: { optional: 'id_token_hint client_id post_logout_redirect_uri state' },
+  introspect: { required: 'token', optional: 'token_type_hint client_id client_secret' },
+  revocation: { required: 'token', optional: 'token_type_hint client_id client_secret' },
+};
+
+function formOf(name: string): Part {
+  const found = PARAMETERS[name];
+  if (found === undefined) return {};
+  const required = found.required === undefined ? [] : [found.required];
+  const names = [...required, ...found.optional.split(/\s+/)];
+  const schema = {
+    type: 'object',
+    required,
+    properties: Object.fromEntries(names.map((each) => [each, text])),
+  };
+  const content = { 'application/x-www-form-urlencoded': { schema } };
+  return { requestBody: { required: required.length > 0, content } };
+}
+
 /** What OAuth and OpenID Connect describe. */
-export function page(name: string): Part {
+export function page(name: string, method: string): Part {
   return {
     summary: `OAuth 2.0: ${name}`,
     parameters: [ID],
+    ...(method === 'POST' ? formOf(name) : {}),
     responses: {
       default: { description: 'As RFC 6749, RFC 7009, RFC 7662 and OpenID Connect Core 1.0 say' },
       200: { description: 'A page, or claims' },

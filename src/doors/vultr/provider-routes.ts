@@ -179,7 +179,7 @@ function pages({ vultr, host }: RouteParts, below: string, one: ForOne): readonl
   return shown.flatMap(([name, methods, isPrefix]) =>
     methods.map((method) => ({
       ...{ method, path: `${below}/${name}`, isPrefix, handle: pass },
-      operation: operations.page(name),
+      operation: operations.page(name, method),
       isPage: PAGES.includes(name) || method === 'OPTIONS',
     })),
   );

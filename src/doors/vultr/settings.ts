@@ -35,7 +35,9 @@ const client = v.pipe(
       v.pipe(
         v.array(v.pipe(v.string(), v.nonEmpty(), v.description('The name or id of a provider.'))),
         v.minLength(1),
-        v.description('The providers whose client it is, by name or id; all where absent.'),
+        v.description(
+          'The providers whose client it is, by name or id; all where absent. By a name it is a client of every provider that is given it.',
+        ),
       ),
     ),
   }),

@@ -4,7 +4,7 @@ import { IssuerError } from '../../core/errors.ts';
 import { parseFields, readBody } from '../body.ts';
 import { answerJson } from './answers.ts';
 import { type ApiKeys, isFor } from './api-keys.ts';
-import { absent, type Fields, refuse, textOf } from './fields.ts';
+import { absent, type Fields, isId, refuse, textOf } from './fields.ts';
 import type { HostedSpec, IssuerHost, Vultr } from './parts.ts';
 import { type Provider, specOf } from './providers.ts';
 import type { ClientSettings } from './settings.ts';
@@ -130,12 +130,13 @@ async function clientFor(form: URLSearchParams, spec: HostedSpec, host: IssuerHo
   throw new IssuerError('invalid_assertion', reason, { shown: { reason } });
 }
 
-/** The clients of a provider. */
+/** The clients of a provider. Whoever makes one chooses its name: that is never the id of another. */
 export function clientsOf(
   { config }: Pick<Vultr, 'config'>,
   { id, name }: Pick<Provider, 'id' | 'name'>,
 ): readonly ClientSettings[] {
+  const names = isId(name) ? [id] : [id, name];
   return config.clients.filter(
-    ({ providers }) => providers === undefined || providers.includes(id) || providers.includes(name),
+    ({ providers }) => providers === undefined || names.some((each) => providers.includes(each)),
   );
 }
