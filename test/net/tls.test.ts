@@ -206,8 +206,8 @@ suite('TLS files that change', () => {
     const directory = await scratch(t);
     const files = await makePair(directory, 'one');
     const two = await makePair(join(directory, 'two'), 'two');
-    const { next } = await watched(t, files, 0.05);
-    for (let part = 0; part < 60; part++) {
+    const { next } = await watched(t, files, 0.5); // longer than a busy machine keeps the writer waiting
+    for (let part = 0; part < 150; part++) {
       writeFileSync(files.key, `half a key, ${part}`);
       await setTimeout(5);
     }
