@@ -25,6 +25,12 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
       import('../net/at-most.ts'),
     ]);
     forbidDumping();
+    // Workloads are answered before it is ready, and the configuration was read before that.
+    let isReloadDue = false;
+    let askReload = () => {
+      isReloadDue = true;
+    };
+    io.onReload(() => askReload());
     if (isStopping) return EXIT.ok;
     // From here on it stands before it ends: what it opens has to be closed in order.
     const server = await openServer({ ...io, loaded, writeLog: io.write }).catch(async (error: Error) => {
@@ -43,7 +49,7 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
     let giveBack: NodeJS.Timeout | undefined;
     const reloads = inTurn(() => reload(invocation, server, tell));
     try {
-      io.onReload(reloads.ask); // whoever asked while it started has what was read then
+      askReload = reloads.ask;
       for (const warning of loaded.warnings) server.log.warn(warning);
       const { config } = loaded;
       if ('development' in config && config.development)
@@ -51,6 +57,7 @@ The log goes to stdout, one JSON line an event, one audit line a decision.`,
       const whose = 'authority' in config ? { authority: config.authority.url } : { issuer: config.issuer };
       server.log.info({ ...whose, ...server.addresses }, 'ready');
       tell('READY=1');
+      if (isReloadDue) reloads.ask();
       giveBack = setTimeout(giveBackMemory, GIVES_BACK_AFTER_MS);
       await io.stopped;
       tell('STOPPING=1');

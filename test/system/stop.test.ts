@@ -59,12 +59,7 @@ describe('SIGTERM', { concurrency: true }, () => {
     it(`ends a start too, with 0 and nothing left: ${when}`, { timeout: 60_000 }, async (t) => {
       const place = await createPlace(t);
       writeConfig(place, keptIn(place));
-      const signals = `import { registerHooks } from 'node:module';
-registerHooks({ resolve(name, context, next) {
-  if (name === '${file}') process.kill(process.pid, 'SIGTERM');
-  return next(name, context);
-} });`;
-      const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(signals)}`;
+      const NODE_OPTIONS = signalAt(file, 'SIGTERM');
       const server = launch(t, place, { env: { NODE_OPTIONS }, main: SOURCE });
       assert.equal(await server.ended, 0, server.output());
       assert.deepEqual(
@@ -72,6 +67,14 @@ registerHooks({ resolve(name, context, next) {
         [],
       );
     });
+
+  it('and SIGHUP in a start: the configuration is read again once it is ready', async (t) => {
+    const place = await createPlace(t);
+    writeConfig(place);
+    const NODE_OPTIONS = signalAt('../doors/status.ts', 'SIGHUP');
+    const server = await start(t, place, { env: { NODE_OPTIONS }, main: SOURCE });
+    await server.line(/^the configuration was read again/);
+  });
 
   it('ends with 0 a start that fails after it, such as one that waits for PostgreSQL', async (t) => {
     const place = await createPlace(t);
@@ -107,6 +110,16 @@ registerHooks({ resolve(name, context, next) {
     assert.doesNotMatch(await answer, /200 OK/);
   });
 });
+
+/** NODE_OPTIONS of a process that gets the signal as it loads the file. */
+function signalAt(file: string, signal: NodeJS.Signals): string {
+  const hook = `import { registerHooks } from 'node:module';
+registerHooks({ resolve(name, context, next) {
+  if (name === '${file}') process.kill(process.pid, '${signal}');
+  return next(name, context);
+} });`;
+  return `--import=data:text/javascript,${encodeURIComponent(hook)}`;
+}
 
 /** The path goes away with the listener. */
 async function refusesConnections({ socket }: Place): Promise<void> {
