@@ -7,6 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa, { type Context } from 'koa';
 import { type ErrorCode, IssuerError } from '../core/errors.ts';
 import type { Peer, Recorder } from '../core/ports.ts';
+import { BODY_MAX_BYTES } from './body.ts';
 import { buildRouteTable, type Found, findRoute, type Match, type Methods } from './route-table.ts';
 
 /** The listener that a door's routes hang on. */
@@ -217,6 +218,14 @@ type Answering = {
   readonly shapedBy: Door | undefined;
 };
 
+/** Who still sends would not read the answer before the reset of a connection that is closed meanwhile. */
+function leaveBody(context: Context, code: ErrorCode): void {
+  const { req } = context;
+  const isSmall = Number(req.headers['content-length']) <= BODY_MAX_BYTES;
+  if (!isSmall || code === 'request_timeout') context.set('Connection', 'close');
+  if (code !== 'request_too_large') req.resume();
+}
+
 function answerError(
   context: Context,
   { door, shapedBy }: Answering,
@@ -240,11 +249,7 @@ function answerError(
     });
   context.status = (door?.errorStatus ?? ERROR_STATUS)[error.code];
   if (error.retryAfterSeconds !== undefined) context.set('Retry-After', String(error.retryAfterSeconds));
-  if (!context.req.complete) {
-    context.set('Connection', 'close');
-    // What is left of a small body would reset the connection before the answer is read.
-    if (error.code !== 'request_too_large') context.req.resume();
-  }
+  if (!context.req.complete) leaveBody(context, error.code);
   context.set('Cache-Control', 'no-store');
   answerJson(context, {
     error: ERROR_WORD[error.code] ?? error.code,

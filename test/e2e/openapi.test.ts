@@ -30,7 +30,7 @@ async function forward(scope: Scope, socketPath: string): Promise<string> {
     const outer = connect(socketPath);
     inner.pipe(outer).pipe(inner);
     inner.on('error', () => outer.destroy());
-    outer.on('error', () => inner.destroy());
+    outer.on('error', () => inner.destroySoon()); // an answer may be on its way still
   });
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   defer(scope, () => server.close());

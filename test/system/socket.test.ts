@@ -1,6 +1,7 @@
 /** Hostile and broken requests on the workloads' socket of the whole program, and who they come from. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -75,6 +76,17 @@ describe('the socket', () => {
       assert.deepEqual([answer.status, answer.headers.allow], [405, 'POST'], method);
     }
     assert.equal((await ask(place.socket, '/v1/tokens')).status, 404);
+  });
+
+  it('goes on with a caller who was refused before the body came', async () => {
+    const socket = connect(place.socket);
+    const answers = text(socket);
+    const refused = once(socket, 'data');
+    socket.write(`POST /nowhere HTTP/1.1\r\nHost: a\r\n${length}\r\n\r\n`);
+    assert.match(String(await refused), /^HTTP\/1\.1 404 /);
+    socket.write(GOOD);
+    socket.write(post(`Host: a\r\n${length}\r\n${close}`));
+    assert.match(await answers, / 200 OK[\s\S]*\r\n\r\neyJ[\w.-]+$/);
   });
 
   it('answers nobody who came through a proxy or a browser', async () => {
