@@ -6,6 +6,7 @@
 import * as v from 'valibot';
 import { attestors } from '../src/attestors/index.ts';
 import { loadEvery } from '../src/config/rooms.ts';
+import { tokenFileSchema } from '../src/config/rules.ts';
 import { audience } from '../src/config/scalars.ts';
 import { configSchema } from '../src/config/schema.ts';
 import { ISSUER_MAX_LENGTH } from '../src/config/units.ts';
@@ -205,7 +206,9 @@ export async function chartValues() {
       containers: v.array(named),
       volumes: v.array(named),
       existingClaim: name,
-      tokens: program.tokens,
+      tokens: v.array(
+        v.strictObject({ ...tokenFileSchema.entries, owner: v.optional(tokenFileSchema.entries.owner) }),
+      ),
       resources,
     }),
     tests: v.strictObject({ enabled: flag }),

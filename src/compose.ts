@@ -13,7 +13,7 @@ import { doorDemands } from './compose/oauth.ts';
 import { type Observers, openObservers } from './compose/observers.ts';
 import { policyOf } from './compose/policy.ts';
 import { openRecords } from './compose/records.ts';
-import { resolveTokenFiles } from './compose/token-files.ts';
+import { makeDirectories, resolveTokenFiles } from './compose/token-files.ts';
 import type { LoadedConfig, LoadedSidecar } from './config.ts';
 import { IssuerError } from './core/errors.ts';
 import { createIssuer } from './core/issuer.ts';
@@ -284,6 +284,7 @@ async function replaceTokenFiles(parts: Parts): Promise<void> {
   for (const warning of [...ruleWarnings(effect.loaded.config), ...keys.waiting(), ...warnings])
     observers.warn(warning);
   await effect.tokenFiles.close();
+  await makeDirectories(files, effect.loaded.config.socket.path);
   const { now } = clock;
   effect.tokenFiles = await openTokenFiles({
     files,

@@ -60,7 +60,10 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
     given.stopped?.then(() => (isStarting ? parts.hangUp() : undefined));
     let tokenFiles = untried(config.tokens);
     closers.push(() => tokenFiles.close());
-    const frame = await openFrames(parts, () => tokenFiles.missing());
+    const refusals: Refusals = new Map();
+    const frame = await openFrames(parts, () =>
+      tokenFiles.missing().map((path) => `no token in ${path} yet${refusals.get(path) ?? ''}`),
+    );
     const listeners = await openListeners({
       ...parts,
       config,
@@ -75,7 +78,7 @@ export async function openSidecar(given: SidecarParts): Promise<Started> {
     closers.push(() => listeners.close(config.stopWithinSeconds * 1000));
     // Only now: whoever else serves the same socket has the same files.
     await writeFiles(config.files);
-    tokenFiles = await keepTokenFiles(parts);
+    tokenFiles = await keepTokenFiles(parts, refusals);
     if (config.tokens.length === 0) parts.firstAnswer.seek();
     isStarting = false;
     return { log: parts.observers.log, addresses: listeners.addresses, reload: refuseReload, close };
@@ -129,7 +132,13 @@ async function writeFiles(files: LoadedSidecar['config']['files']): Promise<void
   }
 }
 
-async function keepTokenFiles({ loaded, issuer, clock, observers, gid }: Parts): Promise<TokenFiles> {
+/** Of each token file that the authority refuses: what it says, and who tells more. */
+type Refusals = Map<string, string>;
+
+async function keepTokenFiles(
+  { loaded, issuer, clock, observers, gid }: Parts,
+  refusals: Refusals,
+): Promise<TokenFiles> {
   const { tokens } = loaded.config;
   for (const { path } of tokens) await mkdir(dirname(path), { recursive: true });
   const own = { uid: effectiveUid(), gid, vouched: () => ({ workload: POD, rule: undefined }) };
@@ -138,18 +147,30 @@ async function keepTokenFiles({ loaded, issuer, clock, observers, gid }: Parts):
     issuer,
     now: () => clock.now(),
     random: Math.random,
-    onRefresh: observers.tokenFile,
+    onRefresh(file, outcome) {
+      const refused = 'error' in outcome ? refusalOf(outcome.error) : undefined;
+      if (refused === undefined) {
+        refusals.delete(file.path);
+        return observers.tokenFile(file, outcome);
+      }
+      const { code, detail, shown } = refused;
+      const more = `; \`mintmark explain --aud ${file.audience}\` in this container tells the pod's facts`;
+      // Whoever reaches the port reads this one: the rules are for the log.
+      refusals.set(file.path, `: the authority refuses it: ${shown?.reason ?? code}${more}`);
+      observers.tokenFile(file, { error: new IssuerError(code, `${detail}${more}`) });
+    },
   });
 }
 
-async function openFrames(parts: Parts, missing: TokenFiles['missing']) {
+/** What the authority says of the pod; that it cannot be asked is none. */
+function refusalOf(error: unknown): IssuerError | undefined {
+  return error instanceof IssuerError && error.shown !== undefined ? error : undefined;
+}
+
+async function openFrames(parts: Parts, missing: () => readonly string[]) {
   const { loaded, issuer, observers, version, firstAnswer } = parts;
   const [status, explain] = await Promise.all([import('../doors/status.ts'), import('../doors/explain.ts')]);
-  const notReady = () => [
-    ...observers.notReady(),
-    ...firstAnswer.notReady(),
-    ...missing().map((path) => `no token in ${path} yet`),
-  ];
+  const notReady = () => [...observers.notReady(), ...firstAnswer.notReady(), ...missing()];
   observers.watchReadiness(notReady);
   const statusParts = { metrics: observers.metrics, notReady };
   const { doors } = loaded.config;

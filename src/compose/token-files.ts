@@ -1,4 +1,6 @@
 /** The configured token files: whom each is for, and by which rule. */
+import { chmod, mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Accounts, Names } from '../attestors/names.ts';
 import type { LoadedConfig } from '../config.ts';
 import type { Policy } from '../core/policy.ts';
@@ -59,6 +61,22 @@ function resolve(entry: Entry, policy: () => Policy, names: Names, ownGid: numbe
     warnings,
   };
 }
+
+/**
+ * Directories of token files right below the socket's, which is ours and mounted where the workload is: in a
+ * volume nobody else could make them. No deeper one, since a symbolic link could lead there. Whatever keeps
+ * one from being made the file's own refresh tells of.
+ */
+export async function makeDirectories(files: readonly TokenFile[], socketPath: string): Promise<void> {
+  for (const directory of new Set(files.map(({ path }) => dirname(path))))
+    if (dirname(directory) === dirname(socketPath))
+      await mkdir(directory)
+        .then(() => chmod(directory, DIRECTORY_MODE))
+        .catch(() => undefined);
+}
+
+/** Whatever the umask: who may read a file its own mode says. */
+const DIRECTORY_MODE = 0o755;
 
 /** A number is an id, whether it has a name or not. */
 export function idOf(accounts: Accounts, nameOrId: string): number | undefined {

@@ -65,8 +65,9 @@ export function parseFields(
   const text = decodeText(bytes).trim();
   if (text === '') return {};
   if (text.startsWith('{')) return parseJson(text);
-  if (contentType !== undefined && FORM.test(contentType)) return parseForm(text, readers);
-  throw malformed('the body is no JSON object');
+  if (contentType === undefined || !FORM.test(contentType)) throw malformed('the body is no JSON object');
+  if (!text.includes('=')) throw malformed('the body is neither a JSON object nor a form');
+  return parseForm(text, readers);
 }
 
 /** No two bodies read the same: what is no UTF-8 has no replacement character in its place. Throws `invalid_request`. */

@@ -92,7 +92,8 @@ function assertMounts({ name: container, volumeMounts }: Container): void {
       throw refuse(`container ${container} mounts ${TOKEN_VOLUME}, which is the sidecar's alone`);
     if (name === SOCKET_VOLUME && readOnly !== true)
       throw refuse(`container ${container} mounts ${SOCKET_VOLUME} and must do so with readOnly: true`);
-    const path = normalPath(mountPath);
+    // In most images /var/run is a link to /run.
+    const path = normalPath(mountPath).replace(/^\/var(?=\/run\/)/, '');
     if (name !== SOCKET_VOLUME && (path === RUN_DIRECTORY || path.startsWith(`${RUN_DIRECTORY}/`)))
       throw refuse(
         `container ${container} mounts ${name} at ${mountPath}, where the socket's directory goes`,

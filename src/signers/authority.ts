@@ -203,11 +203,28 @@ function parseAnswer({ status, text, retryAfter }: Answer): unknown {
   const retryAfterSeconds = Number(retryAfter) || undefined;
   if (status >= 500 || !isCode(error))
     throw unavailable(`the authority answered ${status} (${error})`, undefined, retryAfterSeconds ?? 1);
-  throw new IssuerError(error, `the authority refuses it: ${shown.reason ?? error}`, {
-    shown,
-    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+  throw new IssuerError(
+    error,
+    `the authority refuses it: ${[shown.reason ?? error, ...lacks(shown)].join('; ')}`,
+    {
+      shown,
+      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+    },
+  );
+}
+
+/** What kept the nearest rules from matching, as far as their owners show it: for the log. */
+function lacks({ nearest }: Readonly<Record<string, unknown>>): readonly string[] {
+  if (!v.is(Nearest, nearest)) return [];
+  return nearest.map(({ rule, fails }) => {
+    const missing = fails.map(({ selector, instead }) => `${selector} (${instead})`);
+    return `"${rule}" lacks ${missing.join(', ') || 'the audience'}`;
   });
 }
+
+const Nearest = v.array(
+  v.object({ rule: v.string(), fails: v.array(v.object({ selector: v.string(), instead: v.string() })) }),
+);
 
 function isCode(value: unknown): value is ErrorCode {
   return typeof value === 'string' && Object.hasOwn(ERROR_SENTENCES, value);

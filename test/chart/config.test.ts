@@ -65,6 +65,29 @@ test('values become settings', async (t) => {
   });
 });
 
+test('the sidecar is pulled as the same image is, and another image as its own value says', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const policyOf = async (...sets: readonly string[]) => {
+    const args = sets.map((set) => `--set=${set}`);
+    const { doors } = configOf(await render(...valuesOf('authority'), ...args));
+    return (doors as Record<string, Settings>).webhook?.imagePullPolicy;
+  };
+  assert.equal(await policyOf(), 'IfNotPresent');
+  assert.equal(await policyOf('image.pullPolicy=Always'), 'Always');
+  assert.equal(await policyOf('image.pullPolicy=Always', 'sidecar.imagePullPolicy=Never'), 'Never');
+  assert.equal(await policyOf('image.pullPolicy=Always', 'sidecar.image=x'), undefined);
+});
+
+test('a stand-alone token file is the program’s own, and the pod’s group may read it', async (t) => {
+  if (isMissing(t, hasHelm, NO_HELM)) return;
+  const manifests = await render(...valuesOf('standalone'));
+  assert.deepEqual(configOf(manifests).tokens, [
+    { path: '/run/mintmark/tokens/vault', audience: 'vault.example.com', owner: '65532', mode: '0440' },
+  ]);
+  const { fsGroup, runAsUser } = find(manifests, 'Deployment').spec.template.spec.securityContext;
+  assert.deepEqual([fsGroup, runAsUser], [65_532, 65_532]);
+});
+
 test('without webhook there is no door for it, no test, and no rule for one', async (t) => {
   if (isMissing(t, hasHelm, NO_HELM)) return;
   const manifests = await render(...valuesOf('no-webhook'));

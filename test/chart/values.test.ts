@@ -129,6 +129,16 @@ const wrong: readonly [string, RegExp][] = [
   ['private.maxConnections=100', /private\.maxConnectionsPerAddress is above private\.maxConnections/],
   [`fullnameOverride=${'a'.repeat(53)}`, /fullnameOverride may have 52 characters/],
   ['mode=standalone', /rules\[0\]\.match\[0\]: nobody proves k8s:ns; known: unix:uid /],
+  [
+    'standalone.tokens[0].path=/run/mintmark/x,standalone.tokens[0].audience=x,standalone.tokens[0].owner=10001',
+    /standalone\.tokens\[0\]\.owner is 10001: leave it out, for only 65532/,
+  ],
+  [
+    'standalone.tokens[0].path=/run/mintmark/x,standalone.tokens[0].audience=x,standalone.tokens[0].group=web',
+    /standalone\.tokens\[0\]\.group is web: leave it out/,
+  ],
+  ['private.port=9464', /private\.port is 9464, which the Service has for the status pages/],
+  ['extra.settings.issuer=https://else.example.com', /extra\.settings\.issuer: set issuer/],
   ['drainSeconds=100', /terminationGracePeriodSeconds must be more than drainSeconds and stopWithin/],
   ['keys.publishAtLeast=8d', /keys\.publishAtLeast is longer than keys\.rotateEvery/],
   ['public.cacheFor=24h', /keys\.publishAtLeast is shorter than twice public\.cacheFor/],

@@ -68,8 +68,12 @@ suite('stand-alone', () => {
           subject: 'acme:app:{host}',
           audiences: ['sts.amazonaws.com'],
         },
+        { name: 'file', match: ['unix:uid:65532'], subject: 'acme:app:{host}', audiences: ['vault'] },
       ],
-      standalone: { containers: [container('app', 10_001), container('other', 10_002)] },
+      standalone: {
+        tokens: [{ path: '/run/mintmark/tokens/vault', audience: 'vault' }],
+        containers: [container('app', 10_001), container('other', 10_002)],
+      },
     });
     t.after(() => release.uninstall());
     const { namespace } = release;
@@ -77,6 +81,8 @@ suite('stand-alone', () => {
     const token = await mint({ namespace, name }, 'sts.amazonaws.com');
     assert.equal(claimsOf(token).sub, `acme:app:${fullName(release.name)}`);
     await release.verify(token, 'sts.amazonaws.com');
+    const file = await inPod({ namespace, name }, 'cat', '/run/mintmark/tokens/vault');
+    await release.verify(file, 'vault');
     const refused = await askToken({ namespace, name }, 'sts.amazonaws.com', {}, 'other');
     assert.equal(refused.status, 403);
     assert.match(refused.body, /10002/);

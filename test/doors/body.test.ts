@@ -51,6 +51,15 @@ suite('the fields of a body', () => {
       assert.throws(() => parse(text, 'application/json'), malformed, text);
   });
 
+  test('that are neither JSON nor a form are called that, whatever curl calls them', () => {
+    for (const text of ['x', '[]', '"a"', 'null'])
+      assert.throws(
+        () => parse(text, FORM),
+        refusal('invalid_request', /neither a JSON object nor a form/),
+        text,
+      );
+  });
+
   test('are refused where one is repeated, however it is written', () => {
     const repeated = [
       '{"aud":"a","aud":"b"}',

@@ -209,12 +209,16 @@ suite('what injection refuses', () => {
       '/run//mintmark/',
       '/run/x/../mintmark',
       'run/mintmark',
+      '/var/run/mintmark',
+      '/var/run/mintmark/tokens/',
     ])
       assertRefused(mounting('data', path), /where the socket's directory goes/);
     assertRefused(mounting('mintmark-token', '/x', true), /which is the sidecar's alone/);
     assertRefused(mounting('mintmark-socket', '/x'), /must do so with readOnly: true/);
     inject(mounting('data', '/run/mintmark-else'));
     inject(mounting('data', '/run'));
+    inject(mounting('data', '/var/run'));
+    inject(mounting('data', '/srv/var/run/mintmark'));
   });
 
   test('a writable mount that came after the injection', () => {

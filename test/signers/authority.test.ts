@@ -101,6 +101,19 @@ suite('a sidecar and its authority', () => {
     assert.doesNotMatch(JSON.stringify(recorder.refusals), /service\.account/);
   });
 
+  test('a refusal says in the log what the nearest rules lack, as far as their owners show it', async (t) => {
+    const fails = [{ selector: 'k8s:image-digest:sha256:1', instead: 'not_started' }];
+    const { signer } = await authority(t, () => {
+      throw new IssuerError('access_denied', 'secret detail', {
+        shown: { reason: 'no rule', nearest: [{ ...SHOWN, fails, rule: 'web' }, SHOWN] },
+      });
+    });
+    await assert.rejects(signer.issueToken([], REQUEST), {
+      detail:
+        'the authority refuses it: no rule; "web" lacks k8s:image-digest:sha256:1 (not_started); "shown" lacks the audience',
+    });
+  });
+
   test('429 and 503 say when to come again', async (t) => {
     let code: 'too_many_requests' | 'temporarily_unavailable' = 'too_many_requests';
     const { signer } = await authority(t, () => {

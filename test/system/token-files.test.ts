@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   closeSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -48,6 +49,24 @@ const tokenFile = (place: Place, more = {}) => ({
 });
 
 describe('token files', { concurrency: true }, () => {
+  it('have their directory made where it is right below the socket’s, and nowhere else', async (t) => {
+    const place = await createPlace(t);
+    const run = join(place.directory, 'run');
+    const paths = [
+      join(run, 'tokens', 'aws'),
+      join(run, 'a', 'b', 'aws'),
+      join(place.directory, 'else', 'aws'),
+    ];
+    writeConfig(place, { rules: RULES, tokens: paths.map((path) => tokenFile(place, { path })) });
+    const server = launch(t, place, { wrapper: ['sh', '-c', 'umask 77; exec "$@"', 'sh'] });
+    const isTried = () =>
+      existsSync(paths[0]!) && paths.slice(1).every((path) => server.output().includes(path));
+    await until(isTried, server.output);
+    assert.equal(statSync(join(run, 'tokens')).mode & 0o777, 0o755);
+    assert.equal(statSync(paths[0]!).uid, OWNER);
+    assert.deepEqual([existsSync(join(run, 'a')), existsSync(join(place.directory, 'else'))], [false, false]);
+  });
+
   it('are there when it is ready, with owner, mode and a token that verifies', async (t) => {
     const place = await createPlace(t);
     const file = tokenFile(place, { principalTags: true });

@@ -7,10 +7,26 @@ refuse the same, but when the replicas start: here it stops `helm install`, with
 {{- include "mintmark.assertTimes" . -}}
 {{- include "mintmark.assertSizes" . -}}
 {{- include "mintmark.assertRules" . -}}
+{{- include "mintmark.assertTokens" . -}}
+{{- end -}}
+
+{{/* The program has no right to give a file to another user, nor to a group that is not its own. */}}
+{{- define "mintmark.assertTokens" -}}
+{{- range $index, $file := .Values.standalone.tokens -}}
+{{- range $key := list "owner" "group" -}}
+{{- $id := get $file $key | toString -}}
+{{- if and (hasKey $file $key) (ne $id "65532") -}}
+{{- fail (printf "standalone.tokens[%d].%s is %s: leave it out, for only 65532, which Mintmark runs as, can have the file; the workload reads it by the pod's fsGroup, and its rule matches unix:uid:65532" $index $key $id) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "mintmark.assertIssuer" -}}
 {{- $issuer := .Values.issuer -}}
+{{- if hasKey .Values.extra.settings "issuer" -}}
+{{- fail "extra.settings.issuer: set issuer, which hosts and paths of the chart go by" -}}
+{{- end -}}
 {{- if not $issuer -}}
 {{- fail "issuer is required: --set issuer=https://id.example.com, a URL that relying parties can reach" -}}
 {{- else -}}
@@ -112,6 +128,9 @@ refuse the same, but when the replicas start: here it stops `helm install`, with
 {{- end -}}
 {{- if lt (int .Values.private.maxConnections) (int .Values.private.maxConnectionsPerAddress) -}}
 {{- fail "private.maxConnectionsPerAddress is above private.maxConnections" -}}
+{{- end -}}
+{{- if eq (int .Values.private.port) 9464 -}}
+{{- fail "private.port is 9464, which the Service has for the status pages" -}}
 {{- end -}}
 {{- if gt (len .Values.fullnameOverride) 52 -}}
 {{- fail "fullnameOverride may have 52 characters: objects have names with more behind it" -}}

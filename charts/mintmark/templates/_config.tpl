@@ -53,6 +53,9 @@ or whoever's made the certificate.
 {{- if not .Values.private.certManager.enabled -}}
 {{- $_ := set $door "configuration" (include "mintmark.fullname" .) -}}
 {{- end -}}
+{{- if not .Values.sidecar.image -}}
+{{- $_ := set $door "imagePullPolicy" (default .Values.image.pullPolicy .Values.sidecar.imagePullPolicy) -}}
+{{- end -}}
 {{ merge $door .Values.sidecar | toJson }}
 {{- end -}}
 
@@ -86,9 +89,18 @@ keys:
   rotateEvery: {{ .Values.keys.rotateEvery }}
   publishAtLeast: {{ .Values.keys.publishAtLeast }}
 rules: {{ toJson .Values.rules }}
-tokens: {{ toJson .Values.standalone.tokens }}
+tokens: {{ include "mintmark.standaloneTokens" . }}
 log: {{ toJson .Values.log }}
 stopWithin: {{ .Values.stopWithin }}
+{{- end -}}
+
+{{/* The program's own, for it has no right to give a file away; the pod's group, which the workload is in, reads it. */}}
+{{- define "mintmark.standaloneTokens" -}}
+{{- $files := list -}}
+{{- range .Values.standalone.tokens -}}
+{{- $files = append $files (merge (dict) . (dict "owner" "65532" "mode" "0440")) -}}
+{{- end -}}
+{{ toJson $files }}
 {{- end -}}
 
 {{- define "mintmark.config" -}}
