@@ -13,6 +13,7 @@ type Node = Readonly<Record<string, unknown>>;
 const TALK = ['description', 'examples', 'default'];
 /** One line, and no blank at its ends. */
 const line = (most: string) => `^[^\\s\\x00-\\x1f\\x7f]([^\\x00-\\x1f\\x7f]${most}[^\\s\\x00-\\x1f\\x7f])?$`;
+const SELECTOR = `^[a-z0-9]+:[a-z0-9-]+:[^:\\s\\x00-\\x1f\\x7f]([^\\x00-\\x1f\\x7f]*[^\\s\\x00-\\x1f\\x7f])?$`;
 const DURATION = '^(0|[1-9][0-9]{0,8})[smhd]$';
 
 const { $schema, ...rest } = jsonSchemaOf(await chartValues(), 'draft-07');
@@ -24,8 +25,7 @@ function rewrite(root: object): object {
     if (!isMap(value) || key === 'properties') return value;
     // Helm prints what a schema asks for, never its words: README.md has those.
     const node = Object.fromEntries(Object.entries(value).filter(([keyword]) => !TALK.includes(keyword)));
-    if (key === 'match')
-      return { ...node, items: { ...Object(node.items), pattern: '^[a-z0-9]+:[a-z0-9-]+:[^:]' } };
+    if (key === 'match') return { ...node, items: { ...Object(node.items), pattern: SELECTOR } };
     if (key === 'subject') return { ...node, pattern: '^[!-~]+$' };
     if (isMap(node.propertyNames)) return withPatternProperties(node, node.propertyNames);
     return node.type === 'string' ? withPattern(node) : node;

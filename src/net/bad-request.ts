@@ -29,10 +29,10 @@ const STATUS_LINES: Readonly<Record<string, readonly [string, ErrorCode]>> = {
 const LINGER_MS = 1000;
 
 /** Answers what Node's parser refused and destroys the connection, whether or not the other end reads. */
-export function answerClientError(error: Error, socket: Socket, halfAnswered: boolean): void {
+export function answerClientError(error: Error, socket: Socket, isAnswered: boolean): void {
   const code = errnoOf(error) ?? '';
   const isHttp = code.startsWith('HPE_') || code.startsWith('ERR_HTTP_');
-  if (!isHttp || halfAnswered || !socket.writable) {
+  if (!isHttp || isAnswered || !socket.writable) {
     socket.destroy();
     return;
   }

@@ -125,10 +125,10 @@ export class Connections {
     };
   }
 
-  /** Whether a part of an answer is already on its way, so that no other can be sent. */
-  isHalfAnswered(socket: Socket): boolean {
+  /** Whether what is being read has its answer, or a part of it, so that no other can be sent. */
+  isAnswered(socket: Socket): boolean {
     const response = this.#answering.get(socket);
-    return response?.headersSent === true && !response.writableFinished;
+    return response?.headersSent === true && !(response.writableFinished && response.req.complete);
   }
 
   /** Ends the connections of an address that were answered and only wait. */

@@ -78,7 +78,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   server.on('request', connections.gate(options.handler));
   server.on('connect', (_, socket) => refuseConnect(socket));
   server.on('clientError', (error: Error, socket: Socket) =>
-    answerClientError(error, socket, connections.isHalfAnswered(socket)),
+    answerClientError(error, socket, connections.isAnswered(socket)),
   );
   const release = await start(server, target);
   let closed: Promise<void> | undefined;

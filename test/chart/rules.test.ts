@@ -57,6 +57,8 @@ const refused: readonly (readonly [object, RegExp])[] = [
   [{ match: ['sidecar:unix-uid:1'] }, /match rests on nothing but what a sidecar says/],
   [{ name: ' web' }, /rules\/0\/name/],
   [{ audiences: ['a '] }, /rules\/0\/audiences\/0/],
+  [{ match: ['k8s:ns:prod '] }, /rules\/0\/match\/0/],
+  [{ match: ['k8s:ns:a\nb'] }, /rules\/0\/match\/0/],
   [{ claims: { 'a ': 1 } }, /rules\/0\/claims': additional properties 'a ' not allowed/],
   [{ ttl: '090s' }, /rules\/0\/ttl/],
   [{ ttl: '59s' }, /ttl must be 60s to 24h/],

@@ -137,6 +137,25 @@ const wrong: readonly [string, RegExp][] = [
     'standalone.tokens[0].path=/run/mintmark/x,standalone.tokens[0].audience=x,standalone.tokens[0].group=web',
     /standalone\.tokens\[0\]\.group is web: leave it out/,
   ],
+  ...[
+    ['/etc/x', 'token files are in /run/mintmark or in one directory below it'],
+    ['/run/mintmark/a/b/x', 'token files are in'],
+    ['/run/mintmark/../etc', 'token files are in'],
+    ['/run/mintmark/x/', 'token files are in'],
+    ['/run/mintmark/api.sock', "which is Mintmark's own"],
+    ['/run/mintmark/aws.env', "which is Mintmark's own"],
+  ].map(([path, said]): [string, RegExp] => [
+    `standalone.tokens[0].path=${path},standalone.tokens[0].audience=x`,
+    new RegExp(`standalone\\.tokens\\[0\\]\\.path is ${path}.* ${said}`),
+  ]),
+  [
+    'standalone.tokens[0].path=/run/mintmark/x,standalone.tokens[0].audience=x,standalone.tokens[1].path=/run/mintmark/x,standalone.tokens[1].audience=y',
+    /standalone\.tokens\[1\]\.path is the path of standalone\.tokens\[0\] too/,
+  ],
+  [
+    'standalone.tokens[0].path=/run/mintmark/x,standalone.tokens[0].audience=x,standalone.tokens[0].mode=0444',
+    /standalone\.tokens\[0\]\.mode is 0444: 0640 is the most, and its owner reads it/,
+  ],
   ['private.port=9464', /private\.port is 9464, which the Service has for the status pages/],
   ['extra.settings.issuer=https://else.example.com', /extra\.settings\.issuer: set issuer/],
   ['drainSeconds=100', /terminationGracePeriodSeconds must be more than drainSeconds and stopWithin/],

@@ -118,3 +118,9 @@ test('a request that does not wait for the answer before it is not served, nor a
   assert.match(received, /^HTTP\/1\.1 200 OK[\s\S]*first[\s\S]*HTTP\/1\.1 503 /);
   assert.equal(received.match(/HTTP\/1\.1 200/g)?.length, 1);
 });
+
+test('whoever was answered before the body came and never sends it is cut off without a second answer', async (t) => {
+  const { path } = await open(t, { limits: QUICK, handler: (_, response) => response.end('early') });
+  const { closed } = dial(t, path, `POST /early HTTP/1.1\r\n${HOST}Content-Length: 10\r\n\r\nabc`);
+  assert.match(await closed, /^HTTP\/1\.1 200 OK(?![\s\S]*HTTP\/1\.1)[\s\S]*early$/);
+});

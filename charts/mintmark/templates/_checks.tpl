@@ -12,7 +12,19 @@ refuse the same, but when the replicas start: here it stops `helm install`, with
 
 {{/* The program has no right to give a file to another user, nor to a group that is not its own. */}}
 {{- define "mintmark.assertTokens" -}}
+{{- $paths := dict -}}
 {{- range $index, $file := .Values.standalone.tokens -}}
+{{- if not (regexMatch "^/run/mintmark/([^/.][^/]*/)?[^/.][^/]*$" .path) -}}
+{{- fail (printf "standalone.tokens[%d].path is %s: token files are in /run/mintmark or in one directory below it" $index .path) -}}
+{{- else if or (regexMatch "^/run/mintmark/[^/]*\\.sock([./]|$)" .path) (eq .path "/run/mintmark/aws.env") -}}
+{{- fail (printf "standalone.tokens[%d].path is %s, which is Mintmark's own" $index .path) -}}
+{{- else if hasKey $paths .path -}}
+{{- fail (printf "standalone.tokens[%d].path is the path of %s too" $index (get $paths .path)) -}}
+{{- end -}}
+{{- $_ := set $paths .path (printf "standalone.tokens[%d]" $index) -}}
+{{- if not (regexMatch "^0?[46][04]0$" (default "0440" .mode)) -}}
+{{- fail (printf "standalone.tokens[%d].mode is %s: 0640 is the most, and its owner reads it" $index .mode) -}}
+{{- end -}}
 {{- range $key := list "owner" "group" -}}
 {{- $id := get $file $key | toString -}}
 {{- if and (hasKey $file $key) (ne $id "65532") -}}
