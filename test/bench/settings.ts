@@ -3,8 +3,8 @@ import { buildRequest } from './load.ts';
 import { audienceOf } from './program.ts';
 
 export const isQuick = process.argv.includes('--quick');
-export const ROUNDS = isQuick ? 3 : 9;
-export const SECONDS = isQuick ? 0.25 : 0.5;
+export const ROUNDS = isQuick ? 3 : 5;
+export const SECONDS = isQuick ? 0.25 : 2;
 export const WARM_UP_SECONDS = isQuick ? 1 : 3;
 export const STARTS = isQuick ? 3 : 10;
 export const TOKENS = isQuick ? 40_000 : 1_000_000;
