@@ -1,7 +1,7 @@
 /** boto3 and the AWS CLI sign a person in, told nothing but the endpoint. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { before, suite, test } from 'node:test';
@@ -28,8 +28,30 @@ const DAY = 86_400;
 type Refused = Readonly<Record<string, unknown>>;
 
 /** aws-cli of version 2, which no package index has: tried where there is one. */
-function hasCli(): boolean {
-  return hasProgram('aws') && /^aws-cli\/2\./.test(execFileSync('aws', ['--version'], { encoding: 'utf8' }));
+type Cli = { readonly program: string; readonly minor: number };
+
+/** Version 2 of the AWS CLI; one of version 1 may stand before it. */
+function findCli(): Cli | undefined {
+  for (const program of ['aws', '/usr/bin/aws']) {
+    if (program === 'aws' ? !hasProgram('aws') : !existsSync(program)) continue;
+    const [, minor] =
+      /^aws-cli\/2\.(\d+)\./.exec(execFileSync(program, ['--version'], { encoding: 'utf8' })) ?? [];
+    if (minor !== undefined) return { program, minor: Number(minor) };
+  }
+  return undefined;
+}
+
+/** Before 2.13 an endpoint is changed by what botocore reads below ~/.aws/models. */
+function changeEndpoint(home: string, url: string): void {
+  const directory = join(home, '.aws/models/sso-oidc/2019-06-10');
+  const text = (builtIn: string) => ({ builtIn, required: false, documentation: '', type: 'String' });
+  const parameters = { Region: text('AWS::Region'), Endpoint: text('SDK::Endpoint') };
+  const rule = { conditions: [], endpoint: { url, properties: {}, headers: {} }, type: 'endpoint' };
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(
+    join(directory, 'endpoint-rule-set-1.json'),
+    JSON.stringify({ version: '1.0', parameters, rules: [rule] }),
+  );
 }
 
 suite('clients of IAM Identity Center OIDC', { concurrency: 1 }, () => {
@@ -109,7 +131,10 @@ suite('clients of IAM Identity Center OIDC', { concurrency: 1 }, () => {
 
   for (const way of ['authorization code', 'device code'])
     test(`aws sso login, ${way}`, async (t) => {
-      if (!hasCli()) return t.skip('there is no aws-cli of version 2');
+      const cli = findCli();
+      if (cli === undefined) return t.skip('there is no aws-cli of version 2');
+      const hasCode = cli.minor >= 22;
+      if (way === 'authorization code' && !hasCode) return t.skip('aws-cli has this since 2.22');
       const home = join(server.directory, way.replace(' ', '-'));
       mkdirSync(join(home, '.aws'), { recursive: true });
       writeFileSync(
@@ -128,9 +153,10 @@ suite('clients of IAM Identity Center OIDC', { concurrency: 1 }, () => {
         ].join('\n'),
       );
       const env = { PATH: process.env.PATH, HOME: home, AWS_ENDPOINT_URL_SSO_OIDC: server.issuer };
-      const device = way === 'device code' ? ['--use-device-code'] : [];
+      if (cli.minor < 13) changeEndpoint(home, server.issuer);
+      const device = way === 'device code' && hasCode ? ['--use-device-code'] : [];
       const { lines, ended } = run(
-        'aws',
+        cli.program,
         ['sso', 'login', '--profile', 'acme', '--no-browser', ...device],
         env,
       );

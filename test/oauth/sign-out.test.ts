@@ -5,20 +5,9 @@ import { ask } from '../system/ask.ts';
 import { scopeOf } from '../system/suite.ts';
 import { openBrowser } from './browser.ts';
 import { adminPost } from './people.ts';
-import { basic, hashOf, post, startOAuth } from './server.ts';
+import { basic, post, startOAuth } from './server.ts';
+import { APP, CALLBACK, PASSWORD, SCOPES, WEB } from './site.ts';
 
-const APP = 'https://shop.example.com/';
-const CALLBACK = `${APP}callback`;
-const PASSWORD = 'correct horse battery staple';
-const SCOPES = ['openid', 'offline_access', 'orders.read'];
-const WEB = {
-  id: 'web',
-  secrets: [hashOf('web')],
-  grants: ['authorization_code', 'refresh_token'],
-  scopes: SCOPES,
-  redirectUris: [CALLBACK],
-  postLogoutRedirectUris: [APP],
-};
 const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'; // RFC 7636 appendix B
 const VERIFIER = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk';
 const USER = { username: 'ada', password: PASSWORD };

@@ -25,7 +25,7 @@ export const PASSWORD = 'correct horse battery staple';
 export const INITIAL_TOKEN = 'an-initial-access-token/long-enough==';
 export const SCOPES = ['openid', 'profile', 'offline_access', 'orders.read'];
 
-const WEB = {
+export const WEB = {
   id: 'web',
   secrets: [hashOf('web')],
   grants: ['authorization_code', 'refresh_token'],
